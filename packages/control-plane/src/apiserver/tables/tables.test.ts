@@ -87,9 +87,9 @@ test("every printer gives as many cells as columns, also for a bare object", () 
 });
 
 test("tableOf wraps rows with partial metadata", () => {
-  const object = { kind: "ConfigMap", metadata: { name: "a", creationTimestamp: "2026-01-01T23:59:00Z" }, data: { k: "v" } };
-  const table = tableOf(printerFor("", "configmaps"), [object], {
-    version: "v1", includeObject: "Metadata", withColumns: false, listMeta: { resourceVersion: "7" }, now,
+  const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "a", creationTimestamp: "2026-01-01T23:59:00Z" }, data: { k: "v" } };
+  const table = tableOf(printerFor("", "configmaps"), [object], { resourceVersion: "7" }, {
+    version: "v1", includeObject: "Metadata", columnDefinitions: false, now,
   });
   assert.deepEqual(table, {
     kind: "Table",
