@@ -128,7 +128,7 @@ export interface Libc {
 }
 
 /** libc's symbols, called directly. */
-export const C = ffi.C as Libc;
+export const C: Libc = ffi.C as Libc;
 
 export const O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0x40, O_EXCL = 0x80, O_NOCTTY = 0x100, O_TRUNC = 0x200, O_APPEND = 0x400, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
 export const AF_UNIX = 1, AF_INET = 2, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_NONBLOCK = 0x800, SOCK_CLOEXEC = 0x80000, SOL_SOCKET = 1, SCM_RIGHTS = 1;
@@ -204,10 +204,10 @@ export function stringArray(values: string[]): CData {
   return array;
 }
 
-/** `argv[0]` must be a path; only returns (throws) when it fails. */
-export function exec(argv: string[], env: string[]): never {
+/** Runs `file` (default `argv[0]`, a path); only returns (throws) when it fails. */
+export function exec(argv: string[], env: string[], file = argv[0]!): never {
   const argvArray = stringArray(argv);
   const envArray = stringArray(env);
-  C.execve(argv[0]!, argvArray, envArray);
-  error(`Cannot run ${argv[0]}: ${strerror(ffi.errno())}`, 0);
+  C.execve(file, argvArray, envArray);
+  error(`Cannot run ${file}: ${strerror(ffi.errno())}`, 0);
 }

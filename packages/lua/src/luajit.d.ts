@@ -31,3 +31,6 @@ declare module "jit" {
   export function off(this: void): void;
   export const arch: string;
 }
+
+/** The program's arguments: Lua's `arg[1]` is `arg[0]` here. */
+declare const arg: string[];

@@ -80,3 +80,26 @@ export function readAll(fd: number): string {
     parts[parts.length] = ffi.string(buffer, got);
   }
 }
+
+/** Receives one descriptor (and its one-byte message) on a blocking socket; undefined when the other end closed without sending. */
+export function receiveFd(socket: number): number | undefined {
+  const byte = newBytes(1);
+  const iov = makeCData<CData & { iov_base: CData; iov_len: number }>("struct ul_iovec");
+  iov.iov_base = byte;
+  iov.iov_len = 1;
+  const control = makeCData<CData & { cmsg_type: number; fd: number }>("struct ul_cmsg_fd");
+  const message = makeCData<CData & { msg_iov: CData; msg_iovlen: number; msg_control: CData; msg_controllen: number }>("struct ul_msghdr");
+  message.msg_iov = iov;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = 24;
+  const got = check("receive a descriptor", tonumber(C.recvmsg(socket, message, 0x40000000 /* MSG_CMSG_CLOEXEC */))!);
+  return got === 0 || tonumber(message.msg_controllen)! < 20 ? undefined : control.fd;
+}
+
+/** A connected pair of unix stream sockets, close-on-exec. */
+export function socketPair(): LuaMultiReturn<[number, number]> {
+  const pair = makeCData<CData & { [index: number]: number }>("int[2]");
+  check("make a socket pair", C.socketpair(AF_UNIX, SOCK_STREAM + SOCK_CLOEXEC, 0, pair));
+  return $multi(pair[0]!, pair[1]!);
+}
