@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { test } from "node:test";
+import { catalogue } from "./catalogue.ts";
+import { canonicalRepository, resolveImage } from "./registry.ts";
+
+const names: readonly [string, string][] = [
+  ["nginx", "docker.io/library/nginx"],
+  ["nginx:1.26", "docker.io/library/nginx"],
+  ["amazon/dynamodb-local:1.25.1", "docker.io/amazon/dynamodb-local"],
+  ["registry.k8s.io/pause", "registry.k8s.io/pause"],
+  ["localhost:5000/a/b:v1@sha256:00", "localhost:5000/a/b"],
+];
+for (const [reference, repository] of names) {
+  test(`canonicalRepository() reads ${reference}`, () => assert.equal(canonicalRepository(reference), repository));
+}
+
+test("resolveImage() refuses an unknown image and lists those that exist", () => {
+  const resolved = resolveImage("example.com/none:1");
+  assert.equal(resolved.ok, false);
+  assert.match(resolved.ok ? "" : resolved.message, /"example\.com\/none:1": not found.*registry\.k8s\.io\/pause/);
+});
+
+test("every image's program is in the repository", () => {
+  const repository = resolve(import.meta.dirname, "../../..");
+  const missing = catalogue
+    .flatMap(({ entrypoint }) => entrypoint)
+    .filter((word) => word.startsWith("/opt/underlay/packages/"))
+    .filter((word) => !existsSync(word.replace("/opt/underlay", repository)));
+  assert.deepEqual(missing, []);
+});
