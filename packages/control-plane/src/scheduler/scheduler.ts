@@ -1,0 +1,192 @@
+/**
+ * The scheduler: watches pods without a node, decides where each goes, binds it.
+ * Read next: decide.ts (filters and words), scores.ts, cluster-state.ts, queue.ts.
+ */
+import { isConflict, isNotFound, type KubeClient } from "@underlay/kube/client";
+import { wireTime } from "@underlay/kube/conditions";
+import type { EventRecorder } from "@underlay/kube/events";
+import type { Informer } from "@underlay/kube/informer";
+import type { Namespace, Node, Pod } from "@underlay/kube/objects";
+import { isPodTerminal, podCondition } from "@underlay/kube/pod";
+import { pods } from "@underlay/kube/resources";
+import type { Log } from "@underlay/log/log";
+import { ClusterState } from "./cluster-state.ts";
+import { decide } from "./decide.ts";
+import { SchedulingQueue } from "./queue.ts";
+
+export type SchedulerOptions = {
+  client: KubeClient;
+  recorder: EventRecorder;
+  log: Log;
+  signal: AbortSignal;
+  informers: { pods: Informer<Pod>; nodes: Informer<Node>; namespaces: Informer<Namespace> };
+  schedulerName?: string;
+  random?: () => number;
+};
+
+/** Bindings under way at once. */
+const parallelBinds = 24;
+/** Decisions in one go; between goes the watches get their turn. */
+const batch = 64;
+
+export async function runScheduler(options: SchedulerOptions): Promise<void> {
+  const { informers, signal } = options;
+  await Promise.all([informers.pods.synced(signal), informers.nodes.synced(signal), informers.namespaces.synced(signal)]);
+  const scheduler = new Scheduler(options);
+  await new Promise<void>((done) => {
+    if (signal.aborted) done();
+    signal.addEventListener("abort", () => done(), { once: true });
+  });
+  scheduler.stop();
+}
+
+class Scheduler {
+  readonly #options: SchedulerOptions;
+  readonly #name: string;
+  readonly #random: () => number;
+  readonly #state = new ClusterState();
+  readonly #queue = new SchedulingQueue();
+  readonly #binds: (() => Promise<void>)[] = [];
+  #binding = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #soon = false;
+  #stopped = false;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+    this.#name = options.schedulerName ?? "default-scheduler";
+    this.#random = options.random ?? Math.random;
+    const { nodes, pods: allPods } = options.informers;
+    nodes.on({
+      add: (node) => this.#onNode(node),
+      update: (old, node) => this.#onNode(node, old),
+      delete: (node) => this.#state.removeNode(node.metadata.name ?? ""),
+    });
+    allPods.on({ add: (pod) => this.#onPod(pod), update: (old, pod) => this.#onPod(pod, old), delete: (pod) => this.#onPodGone(pod) });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  #onNode(node: Node, old?: Node): void {
+    this.#state.setNode(node);
+    if (!old || schedulingFacts(old) !== schedulingFacts(node)) this.#wake();
+  }
+
+  #onPod(pod: Pod, old?: Pod): void {
+    if (pod.spec?.nodeName || isPodTerminal(pod)) {
+      this.#queue.remove(pod);
+      this.#state.setPod(pod);
+      // A pod that ended frees its share; one that came may be the affinity others wait for.
+      if (isPodTerminal(pod) !== (old !== undefined && isPodTerminal(old)) || !old?.spec?.nodeName) this.#wake();
+      return;
+    }
+    if (pod.metadata.deletionTimestamp || pod.spec?.schedulerName !== this.#name || (pod.spec.schedulingGates ?? []).length > 0) {
+      this.#queue.remove(pod);
+      return;
+    }
+    if (this.#state.isPlaced(pod)) return;
+    this.#queue.add(pod, performance.now(), old !== undefined && JSON.stringify(old.spec) !== JSON.stringify(pod.spec));
+    this.#schedule();
+  }
+
+  #onPodGone(pod: Pod): void {
+    this.#queue.remove(pod);
+    this.#state.removePod(pod);
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#queue.wake();
+    this.#schedule();
+  }
+
+  /** Runs a round as soon as a pod is ready for one. */
+  #schedule(): void {
+    if (this.#stopped || this.#soon) return;
+    const wait = this.#queue.nextAt() - performance.now();
+    clearTimeout(this.#timer);
+    if (wait > 0) {
+      if (wait < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.#schedule(), wait);
+      return;
+    }
+    this.#soon = true;
+    setImmediate(() => {
+      this.#soon = false;
+      this.#round();
+    });
+  }
+
+  #round(): void {
+    if (this.#stopped) return;
+    const ready = this.#queue.take(performance.now());
+    for (const pod of ready.slice(0, batch)) this.#place(pod);
+    for (const pod of ready.slice(batch)) {
+      this.#queue.remove(pod);
+      this.#queue.add(pod, performance.now(), false);
+    }
+    this.#schedule();
+  }
+
+  #place(pod: Pod): void {
+    const namespaceLabels = (namespace: string) => this.#options.informers.namespaces.get(namespace)?.metadata.labels;
+    const decision = decide(pod, [...this.#state.nodes.values()], namespaceLabels, this.#random);
+    if (!decision.ok) return this.#later(() => this.#report(pod, decision.message));
+    this.#state.assume(pod, decision.node);
+    this.#later(() => this.#bind(pod, decision.node));
+  }
+
+  async #bind(pod: Pod, node: string): Promise<void> {
+    const { name = "", namespace = "", uid } = pod.metadata;
+    try {
+      await this.#options.client.bind(namespace, name, node, { uid });
+      this.#options.recorder.event(pod, "Normal", "Scheduled", `Successfully assigned ${namespace}/${name} to ${node}`);
+    } catch (err) {
+      // Bound by someone else, or gone: the informer tells the truth in a moment.
+      this.#state.removePod(pod);
+      if (isNotFound(err)) return this.#queue.remove(pod);
+      if (!isConflict(err)) this.#options.log.warn("bind failed", { pod: `${namespace}/${name}`, node, err });
+      this.#queue.retry(pod);
+      this.#schedule();
+    }
+  }
+
+  async #report(pod: Pod, message: string): Promise<void> {
+    const { name = "", namespace } = pod.metadata;
+    this.#options.recorder.event(pod, "Warning", "FailedScheduling", message);
+    const old = podCondition(pod, "PodScheduled");
+    if (old?.status === "False" && old.message === message) return;
+    const lastTransitionTime = old?.status === "False" ? old.lastTransitionTime : wireTime(new Date());
+    const condition = { type: "PodScheduled", status: "False", reason: "Unschedulable", message, lastTransitionTime };
+    try {
+      const patch = { type: "strategic" as const, body: { status: { conditions: [condition] } } };
+      await this.#options.client.patch(pods, name, patch, { namespace, subresource: "status" });
+    } catch (err) {
+      if (!isNotFound(err)) this.#options.log.debug("cannot report unschedulable pod", { pod: `${namespace}/${name}`, err });
+    }
+  }
+
+  #later(request: () => Promise<void>): void {
+    this.#binds.push(request);
+    this.#drain();
+  }
+
+  #drain(): void {
+    while (this.#binding < parallelBinds) {
+      const request = this.#binds.shift();
+      if (!request) return;
+      this.#binding += 1;
+      void request().finally(() => {
+        this.#binding -= 1;
+        this.#drain();
+      });
+    }
+  }
+}
+
+/** What of a node decides who fits; heartbeats leave it as it is. */
+function schedulingFacts(node: Node): string {
+  return JSON.stringify([node.metadata.labels, node.spec?.taints, node.spec?.unschedulable, node.status?.allocatable]);
+}
