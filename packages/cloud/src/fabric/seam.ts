@@ -191,6 +191,10 @@ export interface Fabric {
   apply(desired: FabricState, changed: Change | "everything"): Promise<void>;
   /** The namespace a control plane lives in, created by `apply`: `ul-<cid>-eks-<cluster>`. */
   clusterNetns(clusterName: string): string;
+  /** Called after each apply that succeeded, with the state that packets now see, and at once when there was one. Returns the unsubscribe function. */
+  onApplied(listener: (state: FabricState) => void): () => void;
+  /** Makes an instance's namespace and links anew (a machine that boots again has a bare network). */
+  resetInstance(instanceId: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -245,6 +249,14 @@ export type InstanceHostOptions = {
   readonly region: string;
   /** From the settings: default `luajit <repo>/.build/lua/instance-init.lua`. */
   readonly argv: readonly string[];
+  /** The kubelet's command as seen inside the instance; default Node and packages/node/src/kubelet/main.ts below /opt/underlay. */
+  readonly kubeletArgv?: readonly string[];
+  /** The address for resolv.conf: base + 2 of the VPC; default 169.254.169.253. */
+  readonly resolverOf?: (vpcId: string) => string | undefined;
+  /** `fabric.resetInstance`; without it an instance that boots again finds its network as it left it. */
+  readonly resetInstance?: (instanceId: string) => Promise<void>;
+  /** Its init ended by itself; the host boots it again after a moment. */
+  readonly onExit?: (instanceId: string) => void;
 };
 
 export type ListenerOptions = {

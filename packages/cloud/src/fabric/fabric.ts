@@ -1,0 +1,182 @@
+/**
+ * The fabric: makes the kernel equal to the cloud's state and keeps it so.
+ * One change costs what it changes: units whose basis is the same are not looked at again (plan.ts). The kernel itself is
+ * read when the fabric starts (adopting what is there), after an error, on "everything", and every few seconds to repair drift.
+ * It never judges packets itself, and never touches the root namespace. Read next: plan-router.ts, converge.ts.
+ */
+import { createLog } from "@underlay/log/log";
+import { deleteNetns, listNetns } from "@underlay/kernel/netns";
+import { converge } from "./converge.ts";
+import { differenceOf, isEmpty, summarise, withDependents } from "./difference.ts";
+import { Handles } from "./handles.ts";
+import { toItems, type Item, type Items } from "./items.ts";
+import { isStructure } from "./nft-text.ts";
+import { memorise, observe, type ChainMemory } from "./observe.ts";
+import { clusterNetns } from "./places.ts";
+import { planUnits } from "./plan.ts";
+import type { Change, Fabric, FabricOptions, FabricState } from "./seam.ts";
+
+const log = createLog("fabric");
+
+export type LinuxFabricOptions = FabricOptions & {
+  /** How often drift is looked for; 0 never. Default 10 s. */
+  readonly auditMs?: number;
+};
+
+export async function openFabric(options: LinuxFabricOptions): Promise<LinuxFabric> {
+  return new LinuxFabric(options);
+}
+
+export class LinuxFabric implements Fabric {
+  readonly #cid: string;
+  readonly #handles = new Handles();
+  readonly #memory: ChainMemory = new Map();
+  readonly #listeners = new Set<(state: FabricState) => void>();
+  readonly #timer: NodeJS.Timeout | undefined;
+  #units = new Map<string, { basis: string; items: Item[] }>();
+  #state: FabricState | undefined;
+  /** The kernel may differ from `#units`: look before the next change. */
+  #unsure = true;
+  #tail: Promise<void> = Promise.resolve();
+  #waiting: { state: FabricState; done: Promise<void> } | undefined;
+  #closed = false;
+
+  constructor({ clusterId, auditMs = 10_000 }: LinuxFabricOptions) {
+    this.#cid = clusterId;
+    if (auditMs > 0) this.#timer = setInterval(() => void this.#audit(), auditMs).unref();
+  }
+
+  apply(desired: FabricState, changed: Change | "everything"): Promise<void> {
+    if (changed === "everything") this.#unsure = true;
+    if (this.#waiting !== undefined) {
+      this.#waiting.state = desired;
+      return this.#waiting.done;
+    }
+    const turn: { state: FabricState; done: Promise<void> } = { state: desired, done: Promise.resolve() };
+    this.#waiting = turn;
+    turn.done = this.#enqueue(async () => {
+      this.#waiting = undefined;
+      await this.#make(turn.state);
+    });
+    return turn.done;
+  }
+
+  clusterNetns(clusterName: string): string {
+    return clusterNetns(this.#cid, clusterName);
+  }
+
+  /** Called after each successful apply, with the state that packets now see. Returns the unsubscribe function. */
+  onApplied(listener: (state: FabricState) => void): () => void {
+    this.#listeners.add(listener);
+    if (this.#state !== undefined && !this.#unsure) listener(this.#state);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** An instance that boots again starts with a bare network, as a machine does: its namespace and links are made anew. */
+  resetInstance(instanceId: string): Promise<void> {
+    return this.#enqueue(async () => {
+      const state = this.#state;
+      if (state === undefined) return;
+      await this.#make({ ...state, instances: state.instances.filter((instance) => instance.instanceId !== instanceId) });
+      await this.#make(state);
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    await this.#tail;
+    this.#handles.close();
+  }
+
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    const done = this.#tail.then(work);
+    this.#tail = done.catch(() => {});
+    return done;
+  }
+
+  async #make(state: FabricState): Promise<void> {
+    const started = performance.now();
+    const units = new Map<string, { basis: string; items: Item[] }>();
+    const before: Item[] = [];
+    const after: Item[] = [];
+    for (const unit of planUnits(state)) {
+      const basis = JSON.stringify(unit.basis);
+      const known = this.#units.get(unit.id);
+      if (known?.basis === basis) {
+        units.set(unit.id, known);
+        continue;
+      }
+      const items = unit.items();
+      units.set(unit.id, { basis, items });
+      before.push(...(known?.items ?? []));
+      after.push(...items);
+    }
+    for (const [id, { items }] of this.#units) if (!units.has(id)) before.push(...items);
+    this.#units = units;
+    this.#state = state;
+    const sure = !this.#unsure;
+    this.#unsure = true;
+    const count = sure ? await this.#converge(toItems(before), toItems(after)) : await this.#reconcile();
+    this.#unsure = false;
+    const tookMs = Math.round((performance.now() - started) * 10) / 10;
+    if (count > 0) log.debug("fabric applied", { items: count, looked: !sure, tookMs });
+    for (const listener of this.#listeners) listener(state);
+  }
+
+  /** Compares the whole kernel state with the whole plan. Returns how many items were wrong. */
+  async #reconcile(): Promise<number> {
+    const wanted = toItems(this.#wanted());
+    return this.#converge(observe(this.#cid, wanted, this.#handles, this.#memory), wanted);
+  }
+
+  async #converge(before: Items, after: Items): Promise<number> {
+    const bare = differenceOf(before, after);
+    if (isEmpty(bare)) return 0;
+    const difference = withDependents(bare, this.#wanted());
+    const errors = await converge(difference, this.#handles);
+    const made = [...difference.add, ...difference.replace.map(({ to }) => to)];
+    for (const [netns, items] of Map.groupBy(made.filter(isStructure), (item) => item.netns)) {
+      try {
+        memorise(netns, items, this.#handles, this.#memory);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) {
+      throw new AggregateError(errors, `Cannot apply ${errors.length} of ${made.length + difference.remove.length} changes: ${messageOf(errors[0])}`);
+    }
+    return made.length + difference.remove.length;
+  }
+
+  #wanted(): Item[] {
+    return [...this.#units.values()].flatMap(({ items }) => items);
+  }
+
+  async #audit(): Promise<void> {
+    if (this.#closed || this.#state === undefined || this.#waiting !== undefined) return;
+    await this.#enqueue(async () => {
+      const wanted = toItems(this.#wanted());
+      const seen = observe(this.#cid, wanted, this.#handles, this.#memory);
+      const { add, remove, replace } = differenceOf(seen, wanted);
+      const count = await this.#converge(seen, wanted);
+      if (count === 0) return;
+      log.warn("repaired drift", { missing: summarise(add), strange: summarise(remove), wrong: summarise(replace.map(({ to }) => to)) });
+    }).catch((err: unknown) => {
+      this.#unsure = true;
+      log.error("cannot repair drift", { err });
+    });
+  }
+
+  /** Looks for drift now and repairs it. */
+  audit(): Promise<void> {
+    return this.#audit();
+  }
+}
+
+/** Removes every namespace of a cluster that nobody keeps any more. */
+export function removeNamespaces(clusterId: string): void {
+  for (const netns of listNetns(`ul-${clusterId}-`)) deleteNetns(netns);
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
