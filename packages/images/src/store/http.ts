@@ -90,15 +90,24 @@ async function readJson(request: http.IncomingMessage): Promise<unknown> {
   }
 }
 
-/** GET or POST of JSON at another service; a status of 400 or more throws with the service's own words. */
-export async function callJson<T>(method: string, url: string, body?: unknown): Promise<T> {
-  const response = await fetch(url, {
-    method,
-    ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
-    signal: AbortSignal.timeout(5000),
+/** A request to another service. `node:http`, because the built-in fetch costs every process some 15 MB. */
+export function exchange(method: string, url: string, body: string | undefined, headers: Record<string, string>): Promise<{ status: number; text: string }> {
+  return new Promise((settle, fail) => {
+    const request = http.request(url, { method, headers: { ...headers, ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }) }, timeout: 5000 });
+    request.on("timeout", () => request.destroy(new Error(`${method} ${url}: no answer within 5 s`)));
+    request.on("error", fail);
+    request.on("response", (response) => {
+      readText(response).then((text) => settle({ status: response.statusCode ?? 0, text }), fail);
+    });
+    request.end(body);
   });
-  const text = await response.text();
-  if (!response.ok) throw new HttpError(502, `${method} ${url} answered ${response.status}: ${text.slice(0, 200)}`);
+}
+
+/** JSON to and from another service; a status of 400 or more throws with the service's own words. */
+export async function callJson<T>(method: string, url: string, body?: unknown): Promise<T> {
+  const json = body === undefined ? undefined : JSON.stringify(body);
+  const { status, text } = await exchange(method, url, json, json === undefined ? {} : { "content-type": "application/json" });
+  if (status >= 400) throw new HttpError(502, `${method} ${url} answered ${status}: ${text.slice(0, 200)}`);
   return (text === "" ? undefined : JSON.parse(text)) as T;
 }
 
