@@ -69,8 +69,11 @@ export function viewPool(
   return { enis, ...limits };
 }
 
-/** One growth action at most: more addresses on an ENI that has room, else one more ENI. */
-export function planGrowth(view: PoolView, targets: PoolTargets): PoolPlan {
+/**
+ * One growth action at most: more addresses on an ENI that has room, else one more ENI.
+ * `full`: ENIs whose subnet had no address left a moment ago.
+ */
+export function planGrowth(view: PoolView, targets: PoolTargets, full: ReadonlySet<string> = new Set()): PoolPlan {
   const totals = sum(view);
   if (totals.total >= view.maxPods) {
     return { steps: [], because: `${describe(totals)}: the pool has reached the ${view.maxPods} pods this node may run` };
@@ -79,7 +82,7 @@ export function planGrowth(view: PoolView, targets: PoolTargets): PoolPlan {
   if (!need.low) return { steps: [], because: `${describe(totals)}: ${need.because}` };
   const wanted = need.short > 0 ? need.short : view.addressesPerEni;
 
-  const roomy = view.enis.find((eni) => !eni.trunk && !eni.excluded && eni.total < view.addressesPerEni);
+  const roomy = view.enis.find((eni) => !eni.trunk && !eni.excluded && !full.has(eni.eniId) && eni.total < view.addressesPerEni);
   if (roomy) {
     const count = Math.min(view.addressesPerEni - roomy.total, wanted);
     return {

@@ -1,0 +1,38 @@
+/** How many ENIs and addresses an instance type has: by table, a type that is not in it by one DescribeInstanceTypes. */
+import type { Ec2Client } from "@underlay/aws/ec2-client";
+import { eniLimitsByType } from "./generated/eni-limits.ts";
+
+export type EniLimits = {
+  readonly maxEnis: number;
+  /** IPv4 addresses per ENI, the primary included. */
+  readonly addressesPerEni: number;
+};
+
+/** From the table, else from EC2. */
+export async function readEniLimits(instanceType: string, ec2: Ec2Client): Promise<EniLimits> {
+  const known = findEniLimits(instanceType);
+  if (known) return known;
+  const { InstanceTypes } = await ec2.send("DescribeInstanceTypes", { InstanceTypes: [instanceType] });
+  const network = InstanceTypes?.[0]?.NetworkInfo;
+  const maxEnis = network?.MaximumNetworkInterfaces;
+  const addressesPerEni = network?.Ipv4AddressesPerInterface;
+  if (!maxEnis || !addressesPerEni) {
+    throw new Error(`Cannot size the address pool: EC2 gives no interface limits for instance type ${instanceType}`);
+  }
+  const cards = network.NetworkCards;
+  const card = cards?.find((one) => one.NetworkCardIndex === (network.DefaultNetworkCardIndex ?? 0));
+  return { maxEnis: card?.MaximumNetworkInterfaces ?? maxEnis, addressesPerEni };
+}
+
+/** From the table alone. */
+export function findEniLimits(instanceType: string): EniLimits | undefined {
+  const row = Object.entries(eniLimitsByType).find(([, types]) => types.split(" ").includes(instanceType));
+  if (!row) return undefined;
+  const [maxEnis = 0, addressesPerEni = 0] = row[0].split("x").map(Number);
+  return { maxEnis, addressesPerEni };
+}
+
+/** Pods a node of these limits can run: one address each, and two pods on the host's network. */
+export function maxPodsOf(limits: EniLimits): number {
+  return limits.maxEnis * (limits.addressesPerEni - 1) + 2;
+}

@@ -1,0 +1,199 @@
+/**
+ * The node's side of the data plane: `ip rule`, the tables of secondary ENIs, the firewall. Desired state goes in, the
+ * difference is applied; a second call changes nothing. Per-pod plumbing is in `pod-network.ts`.
+ */
+import { execFileSync } from "node:child_process";
+import { nthAddress } from "@underlay/addr/cidr";
+import { isExists, isNotFound } from "@underlay/kernel/errors";
+import { closeFd } from "@underlay/kernel/fds";
+import { openNetns, runIn, type Netns } from "@underlay/kernel/netns";
+import { Nft } from "@underlay/kernel/nft";
+import { Rtnl } from "@underlay/kernel/rtnetlink";
+import type { Change, Link, Rule } from "@underlay/kernel/rtnetlink-types";
+import type { Log } from "@underlay/log/log";
+import type { Clock } from "./clock.ts";
+import { diffRules, eniRule, nodeRules, podRules, priority, ruleText } from "./ip-rules.ts";
+import { mainTable, routeTableOf } from "./names.ts";
+import { connmarkTable, diffIptablesTable, planFirewall, type FirewallInput } from "./snat-rules.ts";
+
+export type EniLink = {
+  readonly eniId: string;
+  readonly mac: string;
+  readonly deviceNumber: number;
+  readonly primaryAddress: string;
+  readonly subnetCidr: string;
+};
+
+export class HostNetwork {
+  readonly netns: Netns | undefined;
+  /** The node's namespace as a descriptor: where the peers of pods' links are born. */
+  readonly netnsFd: number;
+  readonly rtnl: Rtnl;
+  readonly #nft: Nft;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  /** The connmark table as the kernel printed it after we wrote it. */
+  #connmarkWritten: { text: string; printed: string } | undefined;
+
+  constructor(options: { netns?: Netns; clock: Clock; log: Log }) {
+    this.netns = options.netns;
+    this.netnsFd = openNetns(options.netns ?? "/proc/thread-self/ns/net");
+    this.rtnl = Rtnl.open(options.netns);
+    this.#nft = Nft.open(options.netns);
+    this.#clock = options.clock;
+    this.#log = options.log;
+  }
+
+  close(): void {
+    this.rtnl.close();
+    this.#nft.close();
+    closeFd(this.netnsFd);
+  }
+
+  findLinkByMac(mac: string): Link | undefined {
+    return this.rtnl.listLinks().find((link) => link.mac === mac && link.kind !== "macvlan" && link.kind !== "vlan");
+  }
+
+  /** The primary ENI's link keeps the address and routes the OS gave it; only its MTU is ours. */
+  setUpPrimary(mac: string, mtu: number): Link {
+    const link = this.findLinkByMac(mac);
+    if (!link) throw new Error(`Cannot set up the primary network interface: no link has MAC ${mac}`);
+    if (link.mtu !== mtu) this.rtnl.apply({ do: "set-link", name: link.name, mtu });
+    return link;
+  }
+
+  /** Mark and external-service rules, and the pods' rules; rules of pods that are gone are removed. */
+  setRules(
+    settings: Parameters<typeof nodeRules>[0],
+    pods: readonly { readonly address: string; readonly routeTable: number }[],
+  ): void {
+    const desired = [...nodeRules(settings), ...pods.flatMap((pod) => podRules(pod.address, pod.routeTable))];
+    const owned = [priority.toPod, priority.connmark, priority.externalService, priority.fromPod];
+    const changes = diffRules(this.rtnl.listRules(4), desired, owned);
+    if (changes.length > 0) this.#log.info("changing ip rules", { changes: changes.map(describeRuleChange) });
+    this.#applyTolerant(changes);
+  }
+
+  /** SNAT, marks and the connmark table. Returns whether anything had to change. */
+  setFirewall(input: FirewallInput): boolean {
+    const rules = planFirewall(input);
+    let changed = false;
+    for (const table of ["nat", "mangle"] as const) {
+      const saved = this.#command("iptables-nft-save", ["-t", table]);
+      const chains = table === "nat" ? rules.natChains : new Map<string, readonly string[]>();
+      const text = diffIptablesTable(table, saved, { chains, rules: rules[table] });
+      if (text === "") continue;
+      this.#command("iptables-nft-restore", ["--noflush", "--wait", "5"], text);
+      changed = true;
+    }
+    return this.setConnmarkTable(rules.nft) || changed;
+  }
+
+  /** Rewrites `table ip aws-cni` when it is not as we wrote it: foreign or reordered rules do not stay. */
+  setConnmarkTable(text: string | undefined): boolean {
+    const printed = this.#printConnmarkTable();
+    if (text === undefined) {
+      this.#connmarkWritten = undefined;
+      if (printed === undefined) return false;
+      this.#nft.run(`delete ${connmarkTable}`);
+      return true;
+    }
+    if (printed !== undefined && this.#connmarkWritten?.text === text && this.#connmarkWritten.printed === printed) return false;
+    this.#nft.run(`${connmarkTable}\ndelete ${connmarkTable}\n${text}`);
+    this.#connmarkWritten = { text, printed: this.#printConnmarkTable() ?? "" };
+    return true;
+  }
+
+  /** Puts back what somebody else changed in the connmark table. */
+  healConnmarkTable(): boolean {
+    return this.#connmarkWritten === undefined ? false : this.setConnmarkTable(this.#connmarkWritten.text);
+  }
+
+  /** A secondary ENI: address, its own table, and the rule that sends its own traffic there. */
+  async setUpEni(eni: EniLink, mtu: number): Promise<void> {
+    const link = await this.#awaitLink(eni);
+    const table = routeTableOf(eni.deviceNumber);
+    const prefixLength = eni.subnetCidr.split("/")[1] ?? "32";
+    const gateway = nthAddress(eni.subnetCidr, 1);
+    const wanted = `${eni.primaryAddress}/${prefixLength}`;
+
+    const addresses = this.rtnl.listAddresses({ family: 4, dev: link.name });
+    const foreign = addresses.filter((one) => one.scope === "global" && one.address !== wanted);
+    this.rtnl.apply({ do: "set-link", name: link.name, mtu, up: true });
+    this.#applyTolerant([
+      ...foreign.map((one): Change => ({ do: "delete-address", address: one.address, dev: link.name })),
+      ...(addresses.some((one) => one.address === wanted)
+        ? []
+        : [{ do: "add-address", address: wanted, dev: link.name } satisfies Change]),
+    ]);
+    this.rtnl.apply(
+      { do: "replace-route", to: `${gateway}/32`, dev: link.name, scope: "link", table },
+      { do: "replace-route", to: "default", via: gateway, dev: link.name, table },
+    );
+    // The kernel's own subnet route in main would send same-subnet traffic out of this ENI with another's address.
+    const connected = this.rtnl
+      .listRoutes({ family: 4, table: mainTable })
+      .filter((route) => route.to === eni.subnetCidr && route.src === eni.primaryAddress);
+    this.#applyTolerant([
+      ...connected.map((route): Change => ({ do: "delete-route", ...route })),
+      { do: "add-rule", ...eniRule(eni.primaryAddress, table) },
+    ]);
+  }
+
+  /** After an ENI is gone: its 32765 rule. Its routes and address went with its link. */
+  removeEniRule(routeTable: number): void {
+    const rules = this.rtnl.listRules(4).filter((rule) => rule.priority === priority.fromEni && rule.table === routeTable);
+    this.#applyTolerant(rules.map((rule): Change => ({ do: "delete-rule", ...rule })));
+  }
+
+  /** Names of the links pods hang on, to tell living pods from a checkpoint's stale ones. */
+  linkNames(): ReadonlySet<string> {
+    return new Set(this.rtnl.listLinks().map((link) => link.name));
+  }
+
+  ruleTexts(): readonly string[] {
+    return this.rtnl.listRules(4).map(ruleText);
+  }
+
+  async #awaitLink(eni: EniLink): Promise<Link> {
+    for (let attempt = 1; ; attempt++) {
+      const link = this.findLinkByMac(eni.mac);
+      if (link) return link;
+      if (attempt === 5) throw new MissingLinkError(eni);
+      await this.#clock.sleep(3000);
+    }
+  }
+
+  #applyTolerant(changes: readonly Change[]): void {
+    if (changes.length === 0) return;
+    for (const error of this.rtnl.tryApply([...changes])) if (error && !isExists(error) && !isNotFound(error)) throw error;
+  }
+
+  #printConnmarkTable(): string | undefined {
+    try {
+      return this.#nft.list(connmarkTable);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #command(program: string, argv: readonly string[], input?: string): string {
+    return runIn(this.netns, () =>
+      execFileSync(program, argv, { encoding: "utf8", timeout: 10_000, ...(input === undefined ? {} : { input }), env: commandEnv }),
+    );
+  }
+}
+
+/** iptables lives in sbin, which a container's PATH may lack. */
+const commandEnv = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" };
+
+export class MissingLinkError extends Error {
+  constructor(eni: EniLink) {
+    super(`Cannot set up ${eni.eniId} (device ${eni.deviceNumber}): no link has MAC ${eni.mac}`);
+    this.name = "MissingLinkError";
+  }
+}
+
+function describeRuleChange(change: Change): string {
+  return `${change.do} ${ruleText(change as Rule & Change)}`;
+}

@@ -1,0 +1,381 @@
+/**
+ * Keeps the address pool at its targets: reads the datastore, lets `pool-plan.ts` decide, applies the plan through EC2 and
+ * the node's tables, and reconciles with what the instance really has. One action at a time; ADD and DEL never wait for it.
+ */
+import type { ImdsClient } from "@underlay/aws/imds-client";
+import type { Log } from "@underlay/log/log";
+import { isAwsError } from "@underlay/aws/aws-error";
+import { retry, type Clock } from "./clock.ts";
+import type { Datastore } from "./datastore.ts";
+import { instanceTag, isOutOfAddresses, type Ec2Enis, type EniFacts } from "./ec2-enis.ts";
+import type { EniLimits } from "./eni-limits.ts";
+import { MissingLinkError, type HostNetwork } from "./host-network.ts";
+import { readAttachedEnis, readSecurityGroups, type AttachedEni, type Instance } from "./instance-metadata.ts";
+import type { Metrics } from "./metrics.ts";
+import { routeTableOf } from "./names.ts";
+import { unplumbPod } from "./pod-network.ts";
+import { planAddressRelease, planEniRemoval, planGrowth, viewPool, type PoolStep, type PoolView } from "./pool-plan.ts";
+import { compareAddresses, compareWithMetadata } from "./reconcile.ts";
+import type { Settings } from "./settings.ts";
+import { isExcludedSubnet } from "./subnet-choice.ts";
+
+export type PoolOptions = {
+  readonly datastore: Datastore;
+  readonly enis: Ec2Enis;
+  readonly imds: ImdsClient;
+  readonly host: HostNetwork;
+  readonly clock: Clock;
+  readonly settings: Settings;
+  readonly limits: EniLimits;
+  readonly instance: Instance;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly maxPods: () => number;
+  /** False on a cordoned node: the pool stays as it is. */
+  readonly isSchedulable: () => boolean;
+  readonly onOutOfAddresses: (sentence: string) => void;
+};
+
+const outOfAddressesPauseMs = 120_000;
+const addressReleaseEveryMs = 30_000;
+const recentlyFreedMs = 60_000;
+const reconcileEveryMs = 60_000;
+
+export class Pool {
+  readonly #o: PoolOptions;
+  readonly #unmanaged = new Set<string>();
+  readonly #freedAt = new Map<string, number>();
+  #pausedUntil = -Infinity;
+  #pausedBecause = "";
+  #lastAddressRelease = -Infinity;
+  #lastChange = -Infinity;
+  #because = "the address pool was not looked at yet";
+
+  constructor(options: PoolOptions) {
+    this.#o = options;
+  }
+
+  /** Why the pool is as it is, in one sentence. */
+  get because(): string {
+    return this.#o.clock.now() < this.#pausedUntil ? this.#pausedBecause : this.#because;
+  }
+
+  view(): PoolView {
+    const { datastore, clock, limits, settings, maxPods } = this.#o;
+    return viewPool(datastore, clock.now(), {
+      addressesPerEni: limits.addressesPerEni - 1,
+      maxEni: Math.min(settings.maxEni ?? limits.maxEnis, limits.maxEnis),
+      unmanagedEnis: this.#unmanaged.size,
+      maxPods: maxPods(),
+    });
+  }
+
+  /** Start: every attached ENI into the store and the node's tables, with EC2's list of addresses. */
+  async discover(): Promise<void> {
+    const { imds, enis, clock } = this.#o;
+    const attached = await readAttachedEnis(imds);
+    const facts = await retry(clock, { tries: 6, firstMs: 1000, capMs: 10_000 }, () =>
+      enis.describe(attached.map((eni) => eni.eniId)),
+    );
+    await this.#adopt(attached, facts);
+  }
+
+  /** One pass of the loop. */
+  async pass(): Promise<void> {
+    const { settings, clock, isSchedulable } = this.#o;
+    if (!settings.disableNetworkResourceProvisioning && (settings.manageEnisNonSchedulable || isSchedulable())) {
+      if (!(await this.grow())) await this.shrink();
+    }
+    if (clock.now() - this.#lastChange > reconcileEveryMs) await this.reconcile();
+    this.updateGauges();
+  }
+
+  /** At most one growth action. True when the pool was too small, whether or not it could grow. */
+  async grow(): Promise<boolean> {
+    const { clock, settings, log } = this.#o;
+    if (clock.now() < this.#pausedUntil) return false;
+    const full = new Set<string>();
+    for (;;) {
+      const plan = planGrowth(this.view(), settings, full);
+      this.#because = plan.because;
+      const step = plan.steps[0];
+      if (!step) return false;
+      log.info("growing the address pool", { ...step, because: plan.because });
+      try {
+        await this.#apply(step);
+        this.#lastChange = clock.now();
+        return true;
+      } catch (error) {
+        this.#o.metrics.ipamdErrors.inc({ fn: "increaseDatastorePool" });
+        log.error("cannot grow the address pool", { ...step, err: error });
+        this.#because = `${plan.because}; ${(error as Error).message}`;
+        if (!isOutOfAddresses(error)) return true;
+        if (step.do === "assign-addresses" && settings.subnetDiscovery) {
+          full.add(step.eniId);
+          continue;
+        }
+        this.#pause(error as Error);
+        return true;
+      }
+    }
+  }
+
+  /** Addresses over the IP targets, then one idle ENI. */
+  async shrink(): Promise<void> {
+    const { clock, settings, log } = this.#o;
+    const steps: PoolStep[] = [];
+    if (clock.now() - this.#lastAddressRelease > addressReleaseEveryMs) {
+      const plan = planAddressRelease(this.view(), settings);
+      if (plan.steps.length > 0) log.info("releasing addresses", { because: plan.because });
+      steps.push(...plan.steps);
+      this.#lastAddressRelease = clock.now();
+    }
+    await this.#applyAll(steps);
+    const removal = planEniRemoval(this.view(), settings, clock.now());
+    if (removal.steps.length > 0) log.info("freeing an ENI", { because: removal.because });
+    await this.#applyAll(removal.steps);
+  }
+
+  /** The store follows the instance. EC2 is asked wherever IMDS and the store differ. */
+  async reconcile(): Promise<void> {
+    const { datastore, imds, enis, instance, metrics, log, clock } = this.#o;
+    this.#lastChange = clock.now();
+    const attached = await readAttachedEnis(imds);
+    const differences = compareWithMetadata(datastore.enis(), attached, this.#unmanaged);
+    for (const eniId of this.#unmanaged) if (!attached.some((eni) => eni.eniId === eniId)) this.#unmanaged.delete(eniId);
+
+    if (differences.newEnis.length > 0) {
+      metrics.reconciles.inc({ fn: "eniReconcileAdd" });
+      await this.#adopt(differences.newEnis, await enis.describe(differences.newEnis.map((eni) => eni.eniId)));
+    }
+    for (const eniId of differences.missingEnis) {
+      const [facts] = await enis.describe([eniId]);
+      if (facts?.instanceId === instance.instanceId) continue; // IMDS is late
+      metrics.reconciles.inc({ fn: "eniReconcileDel" });
+      this.#forgetEni(eniId);
+    }
+    for (const eniId of differences.changedEnis) {
+      const [facts] = await enis.describe([eniId]);
+      if (!facts) continue;
+      metrics.reconciles.inc({ fn: "eniDataStorePoolReconcileAdd" });
+      this.#takeTruth(eniId, facts.addresses);
+      log.info("took an ENI's addresses from EC2", { eniId, addresses: facts.addresses.length });
+    }
+  }
+
+  /** The primary's security groups on every ENI of the store. */
+  async setGroups(groups: readonly string[]): Promise<void> {
+    const { datastore, enis, log } = this.#o;
+    for (const { eniId } of datastore.enis()) {
+      await enis.setGroups(eniId, groups).catch((error: unknown) =>
+        log.warn("cannot set security groups", { eniId, err: error }),
+      );
+    }
+  }
+
+  updateGauges(): void {
+    const { datastore, metrics, clock } = this.#o;
+    const view = this.view();
+    const counts = datastore.counts(clock.now());
+    metrics.eniMax.set(view.maxEni - view.unmanagedEnis);
+    metrics.ipMax.set((view.maxEni - view.unmanagedEnis) * view.addressesPerEni);
+    metrics.eniAllocated.set(view.enis.length);
+    metrics.totalAddresses.set(counts.total);
+    metrics.assignedAddresses.set(counts.assigned);
+    metrics.assignedPerEni.reset();
+    for (const eni of view.enis) metrics.assignedPerEni.set({ eni: eni.eniId }, eni.assigned);
+    metrics.assignedPerCidr.reset();
+    for (const { address } of datastore.assignments()) metrics.assignedPerCidr.set({ cidr: `${address}/32` }, 1);
+  }
+
+  async #adopt(attached: readonly AttachedEni[], facts: readonly EniFacts[]): Promise<void> {
+    const { enis, instance, log } = this.#o;
+    const excluded = await this.#excludedSubnets();
+    for (const eni of attached) {
+      const known = facts.find((one) => one.eniId === eni.eniId);
+      if (!known) continue;
+      const primary = eni.mac === instance.primaryMac;
+      if (!enis.isManaged(known, primary)) {
+        this.#unmanaged.add(eni.eniId);
+        continue;
+      }
+      if (!known.trunk && !this.#o.settings.disableNetworkResourceProvisioning) {
+        await enis.ensureTags(eni.eniId, known.tags).catch((error: unknown) =>
+          log.warn("cannot tag an ENI", { eniId: eni.eniId, err: error }),
+        );
+        // A crash between attach and modify leaves an ENI that would outlive the instance.
+        if (!primary && !known.deleteOnTermination && known.attachmentId !== undefined && known.tags[instanceTag] === instance.instanceId) {
+          await enis.deleteOnTermination(eni.eniId, known.attachmentId).catch((error: unknown) =>
+            log.warn("cannot mark an ENI for deletion with its instance", { eniId: eni.eniId, err: error }),
+          );
+        }
+      }
+      try {
+        await this.#setUp(eni, known, excluded.has(eni.subnetId));
+      } catch (error) {
+        // The next reconcile finds it again.
+        log.error("cannot set up an ENI", { eniId: eni.eniId, deviceNumber: eni.deviceNumber, err: error });
+        if (primary) throw error;
+      }
+    }
+  }
+
+  async #setUp(eni: AttachedEni, facts: EniFacts, excluded: boolean): Promise<void> {
+    const { datastore, host, clock, settings, instance, log } = this.#o;
+    const primary = eni.mac === instance.primaryMac;
+    if (!primary && !facts.trunk) {
+      await retry(
+        clock,
+        { tries: 6, firstMs: 10_000, factor: 1 },
+        () => host.setUpEni(eni, settings.eniMtu),
+        (error) => error instanceof MissingLinkError,
+      );
+    }
+    datastore.addEni({
+      eniId: eni.eniId,
+      mac: eni.mac,
+      deviceNumber: eni.deviceNumber,
+      subnetId: eni.subnetId,
+      primary,
+      trunk: facts.trunk,
+      efa: facts.efa,
+      excluded,
+      createdAt: clock.now(),
+    });
+    this.#takeTruth(eni.eniId, facts.addresses);
+    log.info("set up an ENI", {
+      eniId: eni.eniId,
+      deviceNumber: eni.deviceNumber,
+      routeTable: routeTableOf(eni.deviceNumber),
+      addresses: facts.addresses.length,
+      excluded,
+    });
+  }
+
+  async #excludedSubnets(): Promise<ReadonlySet<string>> {
+    const { enis, log } = this.#o;
+    try {
+      return new Set((await enis.describeSubnets()).filter(isExcludedSubnet).map((subnet) => subnet.subnetId));
+    } catch (error) {
+      log.warn("cannot check whether subnets are excluded by tags", { err: error });
+      return new Set();
+    }
+  }
+
+  async #applyAll(steps: readonly PoolStep[]): Promise<void> {
+    for (const step of steps) {
+      try {
+        await this.#apply(step);
+        this.#lastChange = this.#o.clock.now();
+      } catch (error) {
+        this.#o.metrics.ipamdErrors.inc({ fn: "decreaseDatastorePool" });
+        this.#o.log.error("cannot shrink the address pool", { ...step, err: error });
+      }
+    }
+  }
+
+  async #apply(step: PoolStep): Promise<void> {
+    const { datastore, enis, host, clock, imds, instance } = this.#o;
+    switch (step.do) {
+      case "assign-addresses":
+        return this.#assign(step.eniId, step.count);
+      case "attach-eni": {
+        const groups = await readSecurityGroups(imds, instance.primaryMac);
+        const eniId = await enis.createAndAttach(step.count, groups);
+        return this.#awaitAttached(eniId);
+      }
+      case "unassign-addresses": {
+        // Out of the store first: nobody can be given an address that is on its way out.
+        const free = step.addresses.filter((address) => {
+          const record = datastore.findEni(step.eniId)?.addresses.get(address);
+          return record !== undefined && !record.allocation;
+        });
+        for (const address of free) {
+          datastore.removeAddress(step.eniId, address);
+          this.#freedAt.set(address, clock.now());
+        }
+        if (free.length > 0) await enis.unassign(step.eniId, free);
+        return;
+      }
+      case "free-eni": {
+        const eni = datastore.findEni(step.eniId);
+        if (!eni) return;
+        datastore.removeEni(step.eniId);
+        await enis.free(step.eniId);
+        host.removeEniRule(eni.routeTable);
+        return;
+      }
+    }
+  }
+
+  async #assign(eniId: string, count: number): Promise<void> {
+    const { datastore, enis } = this.#o;
+    try {
+      for (const address of await enis.assign(eniId, count)) datastore.addAddress(eniId, address);
+    } catch (error) {
+      if (!isAwsError(error, "PrivateIpAddressLimitExceeded")) throw error;
+      const [facts] = await enis.describe([eniId]);
+      if (facts) this.#takeTruth(eniId, facts.addresses);
+    }
+  }
+
+  /** IMDS shows a new ENI after a while; without it the node would not know its MAC. Never shown: given back. */
+  async #awaitAttached(eniId: string): Promise<void> {
+    const { clock, imds, enis } = this.#o;
+    try {
+      const eni = await retry(clock, { tries: 12, firstMs: 100, jitter: 0.15, capMs: 60_000 }, async () => {
+        const found = (await readAttachedEnis(imds)).find((one) => one.eniId === eniId);
+        if (!found || found.addresses.length === 0) throw new Error(`Cannot use ${eniId}: instance metadata does not show it with addresses yet`);
+        return found;
+      });
+      const [facts] = await enis.describe([eniId]);
+      if (!facts) throw new Error(`Cannot use ${eniId}: EC2 does not know it`);
+      await this.#setUp(eni, facts, false);
+    } catch (error) {
+      await enis.free(eniId);
+      throw error;
+    }
+  }
+
+  #takeTruth(eniId: string, addresses: readonly string[]): void {
+    const { datastore, host, metrics, log } = this.#o;
+    const eni = datastore.findEni(eniId);
+    if (!eni) return;
+    const { add, remove } = compareAddresses(eni.addresses.keys(), addresses, this.#recentlyFreed());
+    for (const address of add) datastore.addAddress(eniId, address);
+    for (const address of remove) {
+      const allocation = datastore.removeAddress(eniId, address, { force: true });
+      if (!allocation) continue;
+      metrics.forceRemovedAddresses.inc();
+      log.error("removed an address a pod holds: EC2 does not have it on this ENI", { eniId, address, pod: `${allocation.pod.namespace}/${allocation.pod.name}` });
+      unplumbPod(host, address);
+    }
+  }
+
+  #forgetEni(eniId: string): void {
+    const { datastore, host, metrics, log } = this.#o;
+    const eni = datastore.findEni(eniId);
+    if (!eni) return;
+    const held = datastore.removeEni(eniId, { force: true });
+    host.removeEniRule(eni.routeTable);
+    if (held.length === 0) return;
+    metrics.forceRemovedEnis.inc();
+    metrics.forceRemovedAddresses.inc(held.length);
+    log.error("removed an ENI that pods use: it is no longer attached", { eniId, pods: held.length });
+    for (const { address } of held) unplumbPod(host, address);
+  }
+
+  #recentlyFreed(): ReadonlySet<string> {
+    const now = this.#o.clock.now();
+    for (const [address, at] of this.#freedAt) if (now - at > recentlyFreedMs) this.#freedAt.delete(address);
+    return new Set(this.#freedAt.keys());
+  }
+
+  #pause(error: Error): void {
+    this.#pausedUntil = this.#o.clock.now() + outOfAddressesPauseMs;
+    this.#pausedBecause = `no more addresses in the subnet (${error.message}); asking EC2 again after two minutes`;
+    this.#o.onOutOfAddresses(this.#pausedBecause);
+  }
+}
+
+
