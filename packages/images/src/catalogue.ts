@@ -57,4 +57,5 @@ export const catalogue: readonly Image[] = [
   tools("docker.io/library/ubuntu", ["/bin/bash"]),
   tools("docker.io/nicolaka/netshoot", ["/bin/bash"]),
   tools("underlay.test/tools", ["/bin/bash"]),
+  program("underlay.test/flow", "images/src/tools/flow.ts"),
 ];

@@ -1,0 +1,149 @@
+/** `kill -9` of every process of a cluster, one after another: it returns to the same state, and what ran keeps running. */
+import assert from "node:assert/strict";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { conditionOf, eventually, instanceIdOf, run, runOk, TestCluster, type NodeList, type PodList } from "../support/cluster.ts";
+
+let cluster: TestCluster;
+before(async () => {
+  cluster = await TestCluster.up();
+  await startFlow();
+});
+after(async () => {
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+/** Two pods on different nodes with one TCP connection that must never break. */
+async function startFlow(): Promise<void> {
+  const { items } = await cluster.kubectlJson<NodeList>("get", "nodes");
+  const [first, second] = items.map(({ metadata }) => metadata.name);
+  const pod = (name: string, node: string | undefined, args: string[]): object => ({
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name },
+    spec: { nodeName: node, restartPolicy: "Never", terminationGracePeriodSeconds: 1, containers: [{ name: "flow", image: "underlay.test/flow", args }] },
+  });
+  await apply(pod("flow-server", first, ["serve", "7000"]));
+  const address = await eventually("the flow's server", async () => {
+    const seen = await cluster.kubectlJson<PodList["items"][number]>("get", "pod", "flow-server");
+    return conditionOf(seen, "Ready") === "True" ? seen.status.podIP : undefined;
+  });
+  await apply(pod("flow-client", second, ["read", address, "7000"]));
+  await eventually("the flow to run", async () => ((await cluster.kubectlOk("logs", "flow-client")).includes("without a gap") ? true : undefined));
+}
+
+async function apply(object: object): Promise<void> {
+  await runOk("kubectl", ["apply", "-f", "-"], { env: cluster.env, input: JSON.stringify(object) });
+}
+
+type Footprint = { readonly addresses: Record<string, string>; readonly pids: Record<string, string>; readonly restarts: number };
+
+/** What must not change: each pod's address, container ids and restart counts. */
+async function footprint(): Promise<Footprint> {
+  const { items } = await cluster.kubectlJson<PodList>("get", "pods", "-A");
+  const running = items.filter((pod) => pod.status.phase === "Running");
+  return {
+    addresses: Object.fromEntries(running.map((pod) => [`${pod.metadata.namespace}/${pod.metadata.name}`, pod.status.podIP ?? ""])),
+    pids: Object.fromEntries(running.map((pod) => [pod.metadata.name, pod.status.containerStatuses?.map((status) => status.containerID).join() ?? ""])),
+    restarts: running.reduce((sum, pod) => sum + (pod.status.containerStatuses ?? []).reduce((all, status) => all + status.restartCount, 0), 0),
+  };
+}
+
+async function flowIsWhole(): Promise<void> {
+  const count = async (): Promise<number> => {
+    const lines = (await cluster.kubectlOk("logs", "flow-client", "--tail=3")).trim().split("\n");
+    assert.ok(!lines.some((line) => line.startsWith("BROKEN")), lines.join("\n"));
+    return Number.parseInt(lines.at(-1) ?? "0", 10);
+  };
+  const began = await count();
+  await eventually("the flow to go on", async () => ((await count()) > began + 50 ? true : undefined), 20_000);
+}
+
+async function allReady(): Promise<void> {
+  await eventually(
+    "the cluster to be Ready again",
+    async () => {
+      const { items } = await cluster.kubectlJson<NodeList>("get", "nodes");
+      const pods = await cluster.kubectlJson<PodList>("get", "pods", "-A");
+      const ready = items.every((node) => conditionOf(node, "Ready") === "True") && pods.items.every((pod) => conditionOf(pod, "Ready") === "True");
+      return ready ? true : undefined;
+    },
+    90_000,
+  );
+}
+
+/** Pids of a program by a word of its command line, inside this cluster only. */
+async function pidsOf(pattern: string): Promise<number[]> {
+  const namespaces = (await runOk("ip", ["netns", "list"])).split("\n").map((line) => line.split(" ")[0] ?? "").filter((name) => name.startsWith(cluster.netns("")));
+  const inodes = new Set(namespaces.map((name) => statSync(`/run/netns/${name}`).ino));
+  const { stdout } = await run("pgrep", ["-f", pattern]);
+  return stdout
+    .split("\n")
+    .map(Number)
+    .filter((pid) => pid > 0 && belongs(pid, inodes));
+}
+
+function belongs(pid: number, inodes: ReadonlySet<number>): boolean {
+  try {
+    return inodes.has(statSync(`/proc/${pid}/ns/net`).ino) || readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(cluster.stateRoot);
+  } catch {
+    return false;
+  }
+}
+
+const victims: readonly [what: string, pattern: string][] = [
+  ["ipamd on every node", "vpc-cni/src/main.ts"],
+  ["kubelet on every node", "node/src/kubelet/main.ts"],
+  ["kube-proxy on every node", "service-proxy/src/main.ts"],
+  ["the API server", "apiserver/main.ts"],
+  ["the controller manager", "controllers/main.ts"],
+  ["the cloud", "cloud/src/main.ts"],
+];
+
+for (const [what, pattern] of victims) {
+  test(`kill -9 of ${what}: the pods, their addresses and the flow stay`, async () => {
+    await allReady();
+    const before = await footprint();
+    const pids = await pidsOf(pattern);
+    assert.ok(pids.length > 0, `nothing matches ${pattern}`);
+    for (const pid of pids) process.kill(pid, "SIGKILL");
+    await eventually("it to run again", async () => ((await pidsOf(pattern)).filter((pid) => !pids.includes(pid)).length >= pids.length ? true : undefined), 60_000);
+    await allReady();
+    await flowIsWhole();
+    const after = await footprint();
+    assert.deepEqual(after.addresses, before.addresses);
+    for (const name of ["flow-server", "flow-client"]) assert.equal(after.pids[name], before.pids[name]);
+  });
+}
+
+test("kill -9 of the supervisor: the next command adopts what runs", async () => {
+  const before = await footprint();
+  const supervisor = await pidsOf("lab/src/supervisor.ts");
+  const cloud = await pidsOf("cloud/src/main.ts");
+  for (const pid of supervisor) process.kill(pid, "SIGKILL");
+  await cluster.underlayOk("up", "--name", cluster.name);
+  await allReady();
+  await flowIsWhole();
+  assert.deepEqual(await pidsOf("cloud/src/main.ts"), cloud);
+  assert.deepEqual((await footprint()).addresses, before.addresses);
+});
+
+test("down after kill -9 of everything leaves nothing", async () => {
+  const { items } = await cluster.kubectlJson<NodeList>("get", "nodes");
+  assert.ok(items.map(instanceIdOf).every((id) => id.startsWith("i-")));
+  const prefix = cluster.netns("");
+  const everything = [...(await pidsOf(".")), ...(await pidsOf(cluster.stateRoot))];
+  for (const pid of everything) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // a parent took it along
+    }
+  }
+  await cluster.underlayOk("down", "--all");
+  const namespaces = await runOk("ip", ["netns", "list"]);
+  assert.ok(!namespaces.includes(prefix), namespaces);
+  assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(cluster.stateRoot));
+  assert.equal((await run("pgrep", ["-f", join(cluster.stateRoot, cluster.name)])).stdout, "");
+});
