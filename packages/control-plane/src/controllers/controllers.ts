@@ -1,11 +1,18 @@
 /** Every controller of this process by its upstream name. */
 import type { ControllerContext } from "./context.ts";
+import { runCertificateController } from "./csr.ts";
+import { runDaemonSetController } from "./daemonset.ts";
 import { runDeploymentController } from "./deployment.ts";
+import { runEndpointsController, runEndpointSliceController } from "./endpointslice.ts";
 import { runReplicaSetController } from "./replicaset.ts";
 import { runServiceAccountController } from "./service-account.ts";
 
 export const controllers: Record<string, (context: ControllerContext) => Promise<void>> = {
+  certificatesigningrequest: runCertificateController,
+  daemonset: runDaemonSetController,
   deployment: runDeploymentController,
+  endpoint: runEndpointsController,
+  endpointslice: runEndpointSliceController,
   replicaset: runReplicaSetController,
   serviceaccount: runServiceAccountController,
 };

@@ -9,7 +9,8 @@ import { claimObjects } from "./claim.ts";
 import { orphansOf, runQueue, type ControllerContext } from "./context.ts";
 import { planDeployment, revisionAnnotation, type DeploymentPlan, type DeploymentStep } from "./deployment-plan.ts";
 import { deploymentStatus, progressLeftMs } from "./deployment-status.ts";
-import { canonical, equalTemplates } from "./template-hash.ts";
+import { sameStatus } from "./status.ts";
+import { equalTemplates } from "./template-hash.ts";
 
 export async function runDeploymentController(context: ControllerContext): Promise<void> {
   const { client, informers } = context;
@@ -106,15 +107,9 @@ export async function runDeploymentController(context: ControllerContext): Promi
 
   const writeStatus = async (deployment: Deployment, plan: DeploymentPlan, now: Date) => {
     const status = deploymentStatus(deployment, plan, now);
-    const old = deployment.status;
-    if (canonical(nonZero(status)) === canonical(nonZero(old ?? {}))) return;
+    if (sameStatus(status, deployment.status)) return;
     await client.updateStatus(deployments, { ...deployment, status });
   };
 
   await runQueue(context, "deployment", queue, reconcile, 5);
-}
-
-/** Zero counters may be absent on the wire. */
-function nonZero(status: object): object {
-  return Object.fromEntries(Object.entries(status).filter(([, value]) => value !== 0));
 }

@@ -2,7 +2,6 @@
  * ReplicaSet: keeps a number of pods of one template. planReplicaSet decides; the controller claims, applies, reports.
  * Read next: claim.ts, expectations.ts, pod-deletion-order.ts.
  */
-import { canonical } from "./template-hash.ts";
 import { isNotFound } from "@underlay/kube/client";
 import { findCondition, wireTime } from "@underlay/kube/conditions";
 import { controllerOf, keyOf, type Pod, type ReplicaSet } from "@underlay/kube/objects";
@@ -14,6 +13,7 @@ import { claimObjects } from "./claim.ts";
 import { orphansOf, runQueue, type ControllerContext } from "./context.ts";
 import { Expectations } from "./expectations.ts";
 import { podFromTemplate, PodControl, slowStart } from "./pod-control.ts";
+import { sameStatus } from "./status.ts";
 import { deletionOrder } from "./pod-deletion-order.ts";
 
 const burst = 500;
@@ -152,7 +152,7 @@ export async function runReplicaSetController(context: ControllerContext): Promi
 
   const writeStatus = async (set: ReplicaSet, owned: readonly Pod[], failure: { creating: boolean; error: unknown } | undefined) => {
     const status = replicaSetStatus(set, owned, failure, new Date());
-    if (canonical(withZeroes(status)) === canonical(withZeroes(set.status ?? { replicas: 0 })) && set.status?.observedGeneration === status.observedGeneration) return;
+    if (sameStatus(status, set.status)) return;
     try {
       await client.updateStatus(replicaSets, { ...set, status });
     } catch (err) {
@@ -161,11 +161,6 @@ export async function runReplicaSetController(context: ControllerContext): Promi
   };
 
   await runQueue(context, "replicaset", queue, reconcile, 5);
-}
-
-/** A zero counter may be absent on the wire. */
-function withZeroes(status: object): object {
-  return Object.fromEntries(Object.entries(status).filter(([, value]) => value !== 0));
 }
 
 /** When minReadySeconds will have passed for the next pod. */
