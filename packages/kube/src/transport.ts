@@ -123,8 +123,8 @@ export class Transport {
   }
 
   async #start(request: TransportRequest, refresh: boolean): Promise<Exchange> {
-    request.signal?.throwIfAborted();
     const credentials = (await this.#config.credentials?.(refresh)) ?? {};
+    request.signal?.throwIfAborted();
     const headers: http.OutgoingHttpHeaders = {
       "User-Agent": this.#userAgent,
       Accept: request.accept ?? "application/json",
