@@ -1,0 +1,129 @@
+/**
+ * The cloud's state: records by kind and id, in memory for reading and in SQLite for keeping. A write happens inside
+ * `transaction`: all of it reaches the file before the call returns (WAL; survives kill -9), or none of it happened.
+ * One process owns the file, so a read after a write always sees it.
+ */
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+
+export type Stored = { readonly id: string };
+export type StoreChange<K> = { readonly kind: K; readonly id: string };
+
+type Undo = () => void;
+
+export class Store<Kinds extends Record<string, Stored>> {
+  readonly #db: DatabaseSync;
+  readonly #records = new Map<keyof Kinds & string, Map<string, Stored>>();
+  readonly #counters = new Map<string, number>();
+  readonly #write: { put: StatementSync; remove: StatementSync; counter: StatementSync };
+  readonly #listeners = new Set<(changes: readonly StoreChange<keyof Kinds & string>[]) => void>();
+  #open: { undo: Undo[]; changes: StoreChange<keyof Kinds & string>[] } | undefined;
+
+  constructor(path: string) {
+    if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true });
+    this.#db = new DatabaseSync(path);
+    this.#db.exec(`
+      PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+      CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (kind, id));
+      CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);`);
+    for (const row of this.#db.prepare("SELECT kind, id, body FROM record ORDER BY seq").all())
+      this.#of(row["kind"] as string).set(row["id"] as string, JSON.parse(row["body"] as string) as Stored);
+    for (const row of this.#db.prepare("SELECT name, value FROM counter").all())
+      this.#counters.set(row["name"] as string, row["value"] as number);
+    this.#write = {
+      put: this.#db.prepare(
+        "INSERT INTO record (kind, id, body) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
+      ),
+      remove: this.#db.prepare("DELETE FROM record WHERE kind = ? AND id = ?"),
+      counter: this.#db.prepare("INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+    };
+  }
+
+  get<K extends keyof Kinds & string>(kind: K, id: string): Kinds[K] | undefined {
+    return this.#of(kind).get(id) as Kinds[K] | undefined;
+  }
+
+  /** All records of a kind, in the order they were created. */
+  all<K extends keyof Kinds & string>(kind: K): Kinds[K][] {
+    return [...this.#of(kind).values()] as Kinds[K][];
+  }
+
+  /** Adds or replaces. Records are values: change one by putting a new one. */
+  put<K extends keyof Kinds & string>(kind: K, record: Kinds[K]): Kinds[K] {
+    const { undo, changes } = this.#transacting();
+    const records = this.#of(kind);
+    const before = records.get(record.id);
+    records.set(record.id, record);
+    undo.push(() => (before === undefined ? records.delete(record.id) : records.set(record.id, before)));
+    this.#write.put.run(kind, record.id, JSON.stringify(record));
+    changes.push({ kind, id: record.id });
+    return record;
+  }
+
+  remove(kind: keyof Kinds & string, id: string): void {
+    const { undo, changes } = this.#transacting();
+    const records = this.#of(kind);
+    const before = [...records];
+    if (!records.delete(id)) return;
+    undo.push(() => {
+      // Put back in its old place: the order of creation is part of what lists answer.
+      records.clear();
+      for (const [key, value] of before) records.set(key, value);
+    });
+    this.#write.remove.run(kind, id);
+    changes.push({ kind, id });
+  }
+
+  /** 1, 2, 3, … per name; never the same number twice. */
+  next(counter: string): number {
+    const { undo } = this.#transacting();
+    const before = this.#counters.get(counter);
+    const value = (before ?? 0) + 1;
+    this.#counters.set(counter, value);
+    undo.push(() => (before === undefined ? this.#counters.delete(counter) : this.#counters.set(counter, before)));
+    this.#write.counter.run(counter, value);
+    return value;
+  }
+
+  /** Runs synchronous `work`; what it wrote is durable when this returns, and undone when it throws. */
+  transaction<T>(work: () => T): T {
+    if (this.#open !== undefined) return work();
+    const open = (this.#open = { undo: [] as Undo[], changes: [] as StoreChange<keyof Kinds & string>[] });
+    this.#db.exec("BEGIN IMMEDIATE");
+    let result: T;
+    try {
+      result = work();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      for (const undo of open.undo.reverse()) undo();
+      this.#db.exec("ROLLBACK");
+      throw error;
+    } finally {
+      this.#open = undefined;
+    }
+    if (open.changes.length > 0) for (const listener of this.#listeners) listener(open.changes);
+    return result;
+  }
+
+  /** Called after each commit that changed records. Returns the unsubscribe function. */
+  onCommit(listener: (changes: readonly StoreChange<keyof Kinds & string>[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #of(kind: string): Map<string, Stored> {
+    let records = this.#records.get(kind);
+    if (records === undefined) this.#records.set(kind, (records = new Map()));
+    return records;
+  }
+
+  #transacting() {
+    if (this.#open === undefined) throw new Error("Cannot write to the store outside a transaction");
+    return this.#open;
+  }
+}
