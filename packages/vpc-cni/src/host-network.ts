@@ -1,20 +1,17 @@
 /**
- * The node's side of the data plane: `ip rule`, the tables of secondary ENIs, the firewall. Desired state goes in, the
- * difference is applied; a second call changes nothing. Per-pod plumbing is in `pod-network.ts`.
+ * The node's side of the data plane: `ip rule`, the tables of secondary ENIs. Desired state goes in, the difference is
+ * applied; a second call changes nothing. Per-pod plumbing is in `pod-network.ts`, SNAT and marks in `host-firewall.ts`.
  */
-import { execFileSync } from "node:child_process";
 import { nthAddress } from "@underlay/addr/cidr";
 import { isExists, isNotFound } from "@underlay/kernel/errors";
 import { closeFd } from "@underlay/kernel/fds";
-import { openNetns, runIn, type Netns } from "@underlay/kernel/netns";
-import { Nft } from "@underlay/kernel/nft";
+import { openNetns, type Netns } from "@underlay/kernel/netns";
 import { Rtnl } from "@underlay/kernel/rtnetlink";
 import type { Change, Link, Rule } from "@underlay/kernel/rtnetlink-types";
 import type { Log } from "@underlay/log/log";
 import type { Clock } from "./clock.ts";
 import { diffRules, eniRule, nodeRules, podRules, priority, ruleText } from "./ip-rules.ts";
 import { mainTable, routeTableOf } from "./names.ts";
-import { connmarkTable, diffIptablesTable, planFirewall, type FirewallInput } from "./snat-rules.ts";
 
 export type EniLink = {
   readonly eniId: string;
@@ -29,24 +26,19 @@ export class HostNetwork {
   /** The node's namespace as a descriptor: where the peers of pods' links are born. */
   readonly netnsFd: number;
   readonly rtnl: Rtnl;
-  readonly #nft: Nft;
   readonly #clock: Clock;
   readonly #log: Log;
-  /** The connmark table as the kernel printed it after we wrote it. */
-  #connmarkWritten: { text: string; printed: string } | undefined;
 
   constructor(options: { netns?: Netns; clock: Clock; log: Log }) {
     this.netns = options.netns;
     this.netnsFd = openNetns(options.netns ?? "/proc/thread-self/ns/net");
     this.rtnl = Rtnl.open(options.netns);
-    this.#nft = Nft.open(options.netns);
     this.#clock = options.clock;
     this.#log = options.log;
   }
 
   close(): void {
     this.rtnl.close();
-    this.#nft.close();
     closeFd(this.netnsFd);
   }
 
@@ -72,41 +64,6 @@ export class HostNetwork {
     const changes = diffRules(this.rtnl.listRules(4), desired, owned);
     if (changes.length > 0) this.#log.info("changing ip rules", { changes: changes.map(describeRuleChange) });
     this.#applyTolerant(changes);
-  }
-
-  /** SNAT, marks and the connmark table. Returns whether anything had to change. */
-  setFirewall(input: FirewallInput): boolean {
-    const rules = planFirewall(input);
-    let changed = false;
-    for (const table of ["nat", "mangle"] as const) {
-      const saved = this.#command("iptables-nft-save", ["-t", table]);
-      const chains = table === "nat" ? rules.natChains : new Map<string, readonly string[]>();
-      const text = diffIptablesTable(table, saved, { chains, rules: rules[table] });
-      if (text === "") continue;
-      this.#command("iptables-nft-restore", ["--noflush", "--wait", "5"], text);
-      changed = true;
-    }
-    return this.setConnmarkTable(rules.nft) || changed;
-  }
-
-  /** Rewrites `table ip aws-cni` when it is not as we wrote it: foreign or reordered rules do not stay. */
-  setConnmarkTable(text: string | undefined): boolean {
-    const printed = this.#printConnmarkTable();
-    if (text === undefined) {
-      this.#connmarkWritten = undefined;
-      if (printed === undefined) return false;
-      this.#nft.run(`delete ${connmarkTable}`);
-      return true;
-    }
-    if (printed !== undefined && this.#connmarkWritten?.text === text && this.#connmarkWritten.printed === printed) return false;
-    this.#nft.run(`${connmarkTable}\ndelete ${connmarkTable}\n${text}`);
-    this.#connmarkWritten = { text, printed: this.#printConnmarkTable() ?? "" };
-    return true;
-  }
-
-  /** Puts back what somebody else changed in the connmark table. */
-  healConnmarkTable(): boolean {
-    return this.#connmarkWritten === undefined ? false : this.setConnmarkTable(this.#connmarkWritten.text);
   }
 
   /** A secondary ENI: address, its own table, and the rule that sends its own traffic there. */
@@ -168,24 +125,7 @@ export class HostNetwork {
     if (changes.length === 0) return;
     for (const error of this.rtnl.tryApply([...changes])) if (error && !isExists(error) && !isNotFound(error)) throw error;
   }
-
-  #printConnmarkTable(): string | undefined {
-    try {
-      return this.#nft.list(connmarkTable);
-    } catch {
-      return undefined;
-    }
-  }
-
-  #command(program: string, argv: readonly string[], input?: string): string {
-    return runIn(this.netns, () =>
-      execFileSync(program, argv, { encoding: "utf8", timeout: 10_000, ...(input === undefined ? {} : { input }), env: commandEnv }),
-    );
-  }
 }
-
-/** iptables lives in sbin, which a container's PATH may lack. */
-const commandEnv = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" };
 
 export class MissingLinkError extends Error {
   constructor(eni: EniLink) {

@@ -17,6 +17,7 @@ import type { Clock } from "./clock.ts";
 import { Datastore } from "./datastore.ts";
 import { Ec2Enis } from "./ec2-enis.ts";
 import { maxPodsOf, readEniLimits } from "./eni-limits.ts";
+import { HostFirewall } from "./host-firewall.ts";
 import { HostNetwork } from "./host-network.ts";
 import { readInstance, readSecurityGroups, readVpcCidrs } from "./instance-metadata.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
@@ -83,8 +84,9 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     connmark: settings.connmark,
     vethPrefix: settings.vethPrefix,
   });
+  const firewall = new HostFirewall(options.netns);
   let vpcCidrs = await readVpcCidrs(imds, instance.primaryMac);
-  host.setFirewall(firewallFor(vpcCidrs));
+  firewall.set(firewallFor(vpcCidrs));
   metrics.connmarkBackend.set({ backend: "nft" }, 1);
 
   const warned = new Set<string>();
@@ -149,7 +151,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
       const same = read.join() === vpcCidrs.join();
       vpcCidrs = read;
       // Unchanged CIDRs: only the connmark table is looked at, in this process; iptables would cost two children.
-      const changed = same ? host.healConnmarkTable() : host.setFirewall(firewallFor(vpcCidrs));
+      const changed = same ? firewall.healConnmarkTable() : firewall.set(firewallFor(vpcCidrs));
       metrics.connmarkReconciles.inc({ result: changed ? "changed" : "unchanged" });
     }),
   ];
@@ -175,6 +177,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   const done = Promise.all(loops).then(async () => {
     await server.close();
     host.close();
+    firewall.close();
   });
   return { datastore, pool, metrics, done };
 }
