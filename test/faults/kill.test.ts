@@ -93,12 +93,12 @@ function belongs(pid: number, inodes: ReadonlySet<number>): boolean {
 }
 
 const victims: readonly [what: string, pattern: string][] = [
-  ["ipamd on every node", "vpc-cni/src/main.ts"],
-  ["kubelet on every node", "node/src/kubelet/main.ts"],
-  ["kube-proxy on every node", "service-proxy/src/main.ts"],
-  ["the API server", "apiserver/main.ts"],
-  ["the controller manager", "controllers/main.ts"],
-  ["the cloud", "cloud/src/main.ts"],
+  ["ipamd on every node", "programs/aws-node.mjs"],
+  ["kubelet on every node", "programs/kubelet.mjs"],
+  ["kube-proxy on every node", "programs/kube-proxy.mjs"],
+  ["the API server", "programs/apiserver.mjs"],
+  ["the controller manager", "programs/controller-manager.mjs"],
+  ["the cloud", "programs/cloud.mjs"],
 ];
 
 for (const [what, pattern] of victims) {
@@ -119,13 +119,13 @@ for (const [what, pattern] of victims) {
 
 test("kill -9 of the supervisor: the next command adopts what runs", async () => {
   const before = await footprint();
-  const supervisor = await pidsOf("lab/src/supervisor.ts");
-  const cloud = await pidsOf("cloud/src/main.ts");
+  const supervisor = await pidsOf("programs/supervisor.mjs");
+  const cloud = await pidsOf("programs/cloud.mjs");
   for (const pid of supervisor) process.kill(pid, "SIGKILL");
   await cluster.underlayOk("up", "--name", cluster.name);
   await allReady();
   await flowIsWhole();
-  assert.deepEqual(await pidsOf("cloud/src/main.ts"), cloud);
+  assert.deepEqual(await pidsOf("programs/cloud.mjs"), cloud);
   assert.deepEqual((await footprint()).addresses, before.addresses);
 });
 

@@ -10,9 +10,9 @@ const nodeEnv = {
 
 const empty = { cmd: [], env: {}, workingDir: "/", usrLayers: [], directories: [] } as const;
 
-/** A program of this repository, on the pinned Node. */
-function program(name: string, path: string, more: Partial<Image> = {}): Image {
-  return { ...empty, repository: name, entrypoint: [node, `${repository}/packages/${path}`], ...more, env: { ...nodeEnv, ...more.env } };
+/** A program of this repository, bundled by `tools/build-programs.ts`, on the pinned Node. */
+function program(name: string, bundle: string, more: Partial<Image> = {}): Image {
+  return { ...empty, repository: name, entrypoint: [node, `${repository}/.build/programs/${bundle}.mjs`], ...more, env: { ...nodeEnv, ...more.env } };
 }
 
 function script(name: string, path: string, more: Partial<Image> = {}): Image {
@@ -31,10 +31,10 @@ const regions = ["us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central
 const systemImages = regions.flatMap((region) => {
   const registry = systemRegistry(region);
   return [
-    program(`${registry}/amazon-k8s-cni-init`, "vpc-cni/src/init.ts"),
-    program(`${registry}/amazon-k8s-cni`, "vpc-cni/src/main.ts"),
-    program(`${registry}/eks/kube-proxy`, "service-proxy/src/main.ts"),
-    program(`${registry}/eks/coredns`, "cluster-dns/src/main.ts"),
+    program(`${registry}/amazon-k8s-cni-init`, "aws-node-init"),
+    program(`${registry}/amazon-k8s-cni`, "aws-node"),
+    program(`${registry}/eks/kube-proxy`, "kube-proxy"),
+    program(`${registry}/eks/coredns`, "coredns"),
   ];
 });
 
@@ -44,12 +44,12 @@ const appUser = { user: { uid: 1000, gid: 1000 } };
 export const catalogue: readonly Image[] = [
   ...systemImages,
   { ...empty, repository: "registry.k8s.io/pause", entrypoint: ["/usr/bin/sleep", "infinity"] },
-  program(`${store}-ui`, "images/src/ui/main.ts", appUser),
-  program(`${store}-catalog`, "images/src/store/catalog.ts", appUser),
-  program(`${store}-cart`, "images/src/store/carts.ts", appUser),
-  program(`${store}-checkout`, "images/src/store/checkout.ts", appUser),
-  program(`${store}-orders`, "images/src/store/orders.ts", appUser),
-  program("docker.io/amazon/dynamodb-local", "images/src/databases/dynamodb.ts"),
+  program(`${store}-ui`, "store-ui", appUser),
+  program(`${store}-catalog`, "store-catalog", appUser),
+  program(`${store}-cart`, "store-cart", appUser),
+  program(`${store}-checkout`, "store-checkout", appUser),
+  program(`${store}-orders`, "store-orders", appUser),
+  program("docker.io/amazon/dynamodb-local", "dynamodb"),
   script("public.ecr.aws/docker/library/mysql", "databases/mysql.sh", { usrLayers: [`${repository}/.build/images/mysql/usr`], directories: ["/var/lib/mysql"] }),
   script("public.ecr.aws/docker/library/postgres", "databases/postgres.sh", { usrLayers: [`${repository}/.build/images/postgres/usr`] }),
   script("public.ecr.aws/docker/library/redis", "databases/redis.sh"),
@@ -57,5 +57,5 @@ export const catalogue: readonly Image[] = [
   tools("docker.io/library/ubuntu", ["/bin/bash"]),
   tools("docker.io/nicolaka/netshoot", ["/bin/bash"]),
   tools("underlay.test/tools", ["/bin/bash"]),
-  program("underlay.test/flow", "images/src/tools/flow.ts"),
+  program("underlay.test/flow", "flow"),
 ];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { test } from "node:test";
 import { catalogue } from "./catalogue.ts";
@@ -22,11 +22,15 @@ test("resolveImage() refuses an unknown image and lists those that exist", () =>
   assert.match(resolved.ok ? "" : resolved.message, /"example\.com\/none:1": not found.*registry\.k8s\.io\/pause/);
 });
 
-test("every image's program is in the repository", () => {
+test("every image's program is one that is bundled, or a script of the repository", () => {
   const repository = resolve(import.meta.dirname, "../../..");
+  const bundled = readFileSync(`${repository}/tools/build-programs.ts`, "utf8");
   const missing = catalogue
     .flatMap(({ entrypoint }) => entrypoint)
-    .filter((word) => word.startsWith("/opt/underlay/packages/"))
-    .filter((word) => !existsSync(word.replace("/opt/underlay", repository)));
+    .filter((word) => word.startsWith("/opt/underlay/") && !word.endsWith("/bin/node"))
+    .filter((word) => {
+      const program = /\.build\/programs\/(.+)\.mjs$/.exec(word)?.[1];
+      return program ? !new RegExp(`^  "?${program}"?: `, "m").test(bundled) : !existsSync(word.replace("/opt/underlay", repository));
+    });
   assert.deepEqual(missing, []);
 });

@@ -49,7 +49,7 @@ function isOurs(pid: number, stateDir: string, namespaces: ReadonlySet<number>):
     const inode = Number(/\[(\d+)\]/.exec(readlinkSync(`/proc/${pid}/ns/net`))?.[1]);
     if (namespaces.has(inode)) return true;
     const argv = readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0");
-    const isProgram = argv.some((word) => word.includes("/packages/") || word.includes("/.build/lua/"));
+    const isProgram = argv.some((word) => word.includes("/.build/"));
     return isProgram && (isSupervisorOf(argv, stateDir) || argv.some((word) => word.startsWith(`${stateDir}/`)));
   } catch {
     return false; // it ended while we looked
@@ -57,7 +57,7 @@ function isOurs(pid: number, stateDir: string, namespaces: ReadonlySet<number>):
 }
 
 function isSupervisorOf(argv: readonly string[], stateDir: string): boolean {
-  const program = argv.findIndex((word) => word.endsWith("/packages/lab/src/supervisor.ts"));
+  const program = argv.findIndex((word) => word.endsWith("/.build/programs/supervisor.mjs"));
   return program !== -1 && `${argv[program + 1]}/${argv[program + 2]}` === stateDir;
 }
 

@@ -28,17 +28,21 @@ export function programEnv(places: Places): Record<string, string> {
   const level = process.env["UNDERLAY_LOG_LEVEL"];
   return {
     PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    NODE_COMPILE_CACHE: join(places.repoDir, ".build/compile-cache"),
     ...(level ? { UNDERLAY_LOG_LEVEL: level } : {}),
   };
 }
 
+/** A program as one file, made by `tools/build-programs.ts`. */
+function bundle(places: Places, name: string): string {
+  return join(places.repoDir, ".build/programs", `${name}.mjs`);
+}
+
 export function supervisorProcess(places: Places, root: string): ProgramSpec {
-  return program(places, "supervisor", [join(places.repoDir, "packages/lab/src/supervisor.ts"), root, places.clusterName]);
+  return program(places, "supervisor", [bundle(places, "supervisor"), root, places.clusterName]);
 }
 
 export function cloudProcess(places: Places): ProgramSpec {
-  return program(places, "cloud", [join(places.repoDir, "packages/cloud/src/main.ts"), places.cloudSettings]);
+  return program(places, "cloud", [bundle(places, "cloud"), places.cloudSettings]);
 }
 
 /** What the cloud settings say of the programs the cloud keeps (ARCHITECTURE.md, "cloud settings"). */
@@ -47,8 +51,8 @@ export function keptByCloud(places: Places): { instanceArgv: string[]; controlPl
   return {
     instanceArgv: ["luajit", join(places.repoDir, ".build/lua/instance-init.lua")],
     controlPlane: [
-      { name: "apiserver", argv: [...node, join(places.repoDir, "packages/control-plane/src/apiserver/main.ts")] },
-      { name: "controller-manager", argv: [...node, join(places.repoDir, "packages/control-plane/src/controllers/main.ts")] },
+      { name: "apiserver", argv: [...node, bundle(places, "apiserver")] },
+      { name: "controller-manager", argv: [...node, bundle(places, "controller-manager")] },
     ],
   };
 }
