@@ -5,6 +5,7 @@
 import { request as httpsRequest } from "node:https";
 import type { ApiObject } from "../api-object.ts";
 import type { ObjectReader } from "../seams.ts";
+import { dialErrorText } from "../streaming/dial-error.ts";
 import { serviceEndpoint } from "../streaming/service-endpoint.ts";
 import type { Webhook } from "./webhook-match.ts";
 
@@ -68,22 +69,14 @@ function post(target: Target, caBundle: string | undefined, body: string, second
         });
       },
     );
-    call.on("error", (error: NodeJS.ErrnoException) => reject(new Error(dialText(error, target, seconds))));
+    call.on("error", (error: NodeJS.ErrnoException) => reject(new Error(failureText(error, target, seconds))));
     call.end(body);
   });
 }
 
-/** Go's words for what went wrong on the way. */
-function dialText(error: NodeJS.ErrnoException, target: Target, seconds: number): string {
-  const to = `${target.address}:${target.port}`;
+function failureText(error: NodeJS.ErrnoException, { address, port }: Target, seconds: number): string {
   if (error.name === "TimeoutError" || error.name === "AbortError") return `context deadline exceeded (no answer within ${seconds}s)`;
-  if (error.code === "ECONNREFUSED") return `dial tcp ${to}: connect: connection refused`;
-  if (error.code === "EHOSTUNREACH") return `dial tcp ${to}: connect: no route to host`;
-  if (error.code === "ENETUNREACH") return `dial tcp ${to}: connect: network is unreachable`;
-  if (error.code?.includes("CERT") || error.code?.includes("SIGNATURE") || error.code?.startsWith("ERR_TLS")) {
-    return `tls: failed to verify certificate: ${error.message}`;
-  }
-  return error.message;
+  return dialErrorText(error, address, port);
 }
 
 function readAnswer(body: string, uid: string): WebhookAnswer {
