@@ -9,6 +9,7 @@ import { Rtnl } from "@underlay/kernel/rtnetlink";
 import type { Link } from "@underlay/kernel/rtnetlink-types";
 import type { Handles } from "./handles.ts";
 import { keyOf, toItems, type Item, type Items, type VethItem } from "./items.ts";
+import { isStructure } from "./nft-text.ts";
 import { nftTable } from "./places.ts";
 
 /** Chain and interval-set keys → how the kernel listed them after they were applied, and the item applied. */
@@ -29,10 +30,13 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
     return list;
   };
 
+  const withNft = new Set([...wanted.values()].filter(isStructure).map(({ netns }) => netns));
   for (const netns of present) {
     const want = wanted.get(`netns ${netns}`);
     found.push(want ?? { kind: "netns", netns, owned: false, sysctls: {} });
-    if (want?.kind === "netns" && want.owned) found.push(...observeOwned(netns, handles, memory, wanted));
+    if (want?.kind !== "netns" || !want.owned) continue;
+    found.push(...observeRouting(netns, handles));
+    if (withNft.has(netns)) found.push(...observeNft(netns, handles, memory, wanted));
   }
   const planned = [...wanted.values()];
   const veths = planned.filter((item) => item.kind === "veth");
@@ -72,7 +76,7 @@ function isHeld(lease: Extract<Item, { kind: "lease" }>): boolean {
 
 const isDefault = (to: string): boolean => to === "default" || to === "0.0.0.0/0";
 
-function observeOwned(netns: string, handles: Handles, memory: ChainMemory, wanted: Items): Item[] {
+function observeRouting(netns: string, handles: Handles): Item[] {
   const rtnl = handles.rtnl(netns);
   const kernelProtocol = 2;
   const standardRules = new Set([0, 32766, 32767]);
@@ -93,7 +97,6 @@ function observeOwned(netns: string, handles: Handles, memory: ChainMemory, want
       .listNeighbours({ family: 4 })
       .filter(({ state, mac }) => /permanent/i.test(state ?? "") && mac !== undefined)
       .map(({ to, mac, dev }): Item => ({ kind: "neighbour", netns, neighbour: { to, mac: mac!, dev } })),
-    ...observeNft(netns, handles, memory, wanted),
   ];
 }
 

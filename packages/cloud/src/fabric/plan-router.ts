@@ -107,6 +107,8 @@ export function planRouter(cid: string, vpc: Pick<FabricVpc, "vpcId" | "cidrs">,
 
 /** EC2's idle timeouts where Linux differs; windows are not ours to judge. */
 const trackingSysctls = {
+  // The router's own ICMP errors (path MTU) come back to it through a NAT gateway, on their way to who must hear them.
+  "net.ipv4.conf.all.accept_local": 1,
   "net.netfilter.nf_conntrack_udp_timeout_stream": 180,
   "net.netfilter.nf_conntrack_tcp_be_liberal": 1,
   "net.ipv4.icmp_ratelimit": 0,
