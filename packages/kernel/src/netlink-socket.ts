@@ -25,10 +25,11 @@ const NLMSGERR_ATTR_MSG = 1;
 const SIOCGSKNS = 0x894c;
 const SIOCGIFINDEX = 0x8933;
 const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
 const EINTR = -4;
 const EAGAIN = -11;
 const ENODEV = -19;
-const EPIPE_LIMIT = 64;
+const DUMP_ATTEMPTS = 64;
 
 /** An answer to one request: 0, or -errno with the kernel's own words where it has some. */
 export interface Ack {
@@ -120,9 +121,22 @@ export class NetlinkSocket {
     return acks;
   }
 
+  /** What was refused of requests sent without NLM_F_ACK; does not wait. */
+  readRefusals(): Ack[] {
+    const refused: Ack[] = [];
+    for (let datagram = this.#receive(MSG_DONTWAIT); datagram !== undefined; datagram = this.#receive(MSG_DONTWAIT)) {
+      for (const message of readMessages(datagram)) {
+        if (message.type !== NLMSG_ERROR) continue;
+        const ack = readAck(message);
+        if (ack.result !== 0) refused.push(ack);
+      }
+    }
+    return refused;
+  }
+
   /** Sends a dump request and gives every message of the answer; again from the start when it was cut across a change. */
   dump(request: (seq: number) => Buffer, operation: string): NetlinkMessage[] {
-    for (let attempt = 0; attempt < EPIPE_LIMIT; attempt++) {
+    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
       const seq = this.nextSeq();
       this.send(request(seq));
       const found = this.#readDump(seq, operation);
@@ -165,11 +179,14 @@ export class NetlinkSocket {
     }
   }
 
-  #receive(): Buffer {
+  #receive(): Buffer;
+  #receive(flags: number): Buffer | undefined;
+  #receive(flags = 0): Buffer | undefined {
     const buffer = NetlinkSocket.#received;
     for (;;) {
-      const length = ffi.recv(this.fd, buffer, MSG_TRUNC);
+      const length = ffi.recv(this.fd, buffer, MSG_TRUNC | flags);
       if (length === EINTR) continue;
+      if (length === EAGAIN && flags !== 0) return undefined;
       if (length === EAGAIN) throw new Error('Cannot read from a netlink socket: the kernel did not answer within 10 s');
       ffi.check(length, 'read from a netlink socket', this.netns);
       if (length > buffer.length) throw new Error(`Cannot read from a netlink socket: a message of ${length} bytes`);

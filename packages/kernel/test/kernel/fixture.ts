@@ -40,14 +40,13 @@ export async function until(what: string, holds: () => boolean, timeoutMs = 3000
 }
 
 /** A UDP echo server in a namespace; answers the sender's address. Returns its port. */
-export async function udpEcho(t: TestContext, netns: string, address: string): Promise<number> {
+export function udpEcho(t: TestContext, netns: string, address: string): number {
   const server = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   t.after(() => server.close());
   server.on('message', (_, from) => server.send(from.address, from.port, from.address));
   const fd = bindUdp({ netns, address, port: 0 });
   const port = boundPort(fd);
-  server.bind({ fd });
-  await once(server, 'listening');
+  server.bind({ fd }); // 'listening' comes at once with a descriptor
   return port;
 }
 
@@ -56,7 +55,6 @@ export async function askUdp(netns: string, from: string, to: string, port: numb
   const client = createSocket(to.includes(':') ? 'udp6' : 'udp4');
   try {
     client.bind({ fd: bindUdp({ netns, address: from, port: 0 }) });
-    await once(client, 'listening');
     client.send('?', port, to);
     const [answer] = await once(client, 'message', { signal: AbortSignal.timeout(1000) });
     return String(answer);

@@ -70,7 +70,7 @@ test('a whole pod goes on in one batch per namespace, and packets flow both ways
   assert.match(ip(node, 'rule'), /^512:\tfrom all to 10\.0\.1\.10 lookup main$/m);
   assert.match(ip(node, 'neigh'), /^10\.0\.1\.10 dev eni1 lladdr 02:00:00:00:00:02 PERMANENT $/m);
   for (const [podAddress, nodeAddress] of [['10.0.1.10', '10.0.9.9'], ['fd00:0:0:1::10', 'fd00:9::9']] as const) {
-    const port = await udpEcho(t, node, nodeAddress);
+    const port = udpEcho(t, node, nodeAddress);
     assert.equal(await askUdp(pod, podAddress, nodeAddress, port), podAddress);
   }
 });
