@@ -25,6 +25,7 @@ export type ListOptions = Common & {
   limit?: number | undefined;
   continue?: string | undefined;
   resourceVersion?: string | undefined;
+  accept?: string;
 };
 export type WriteOptions = Common & { fieldManager?: string | undefined; dryRun?: boolean | undefined };
 export type DeleteOptions = Common & {

@@ -25,11 +25,15 @@ export type InformerOptions<T> = {
   indexes?: Indexers<T> | undefined;
   /** Shrinks an object before it is kept. managedFields are always dropped. */
   transform?: ((object: T) => T) | undefined;
+  /** Asks for PartialObjectMetadata only. */
+  metadataOnly?: boolean | undefined;
   log?: Log | undefined;
 };
 
 const firstBackoffMs = 200;
 const longestBackoffMs = 30_000;
+const partialObject = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+const partialList = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 const initialEventsEnd = "k8s.io/initial-events-end";
 
 export class Informer<T extends KubeObject> {
@@ -154,6 +158,7 @@ export class Informer<T extends KubeObject> {
       sendInitialEvents: initial !== undefined,
       timeoutSeconds: 300 + Math.floor(Math.random() * 300),
       silenceMs: 180_000,
+      accept: this.#options.metadataOnly ? partialObject : undefined,
       signal,
       onEvent: (event) => {
         this.#failures = 0;
@@ -174,6 +179,7 @@ export class Informer<T extends KubeObject> {
       namespace: this.#options.namespace,
       labelSelector: this.#options.labelSelector,
       fieldSelector: this.#options.fieldSelector,
+      ...(this.#options.metadataOnly ? { accept: partialList } : {}),
     };
     const apiVersion = apiVersionOf(this.#of);
     let page = await this.#client.list(this.#of, { ...selection, limit: 500, signal });

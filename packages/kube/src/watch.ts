@@ -19,6 +19,7 @@ export type WatchOptions<T> = {
   timeoutSeconds?: number | undefined;
   /** Silence after which the connection counts as dead (bookmarks come about once a minute). */
   silenceMs?: number | undefined;
+  accept?: string | undefined;
   signal?: AbortSignal | undefined;
   onEvent: (event: WatchEvent<T>) => void;
 };
@@ -29,6 +30,7 @@ export async function watch<T extends KubeObject>(client: KubeClient, of: Resour
   const response = await client.stream("GET", pathOf(of, options.namespace), {
     signal,
     retryForMs: 0,
+    ...(options.accept ? { accept: options.accept } : {}),
     query: {
       watch: true,
       allowWatchBookmarks: true,

@@ -19,12 +19,24 @@ export type ControllerContext = {
   recorder(component: string): EventRecorder;
 };
 
-/** Every informer knows these; pods are also indexed by "node". */
+/** Every shared informer knows these; pods are also indexed by "node". */
 const indexes = {
   namespace: (object: KubeObject) => [object.metadata.namespace ?? ""],
   /** The controller's uid, or "orphan/<namespace>". */
   controller: (object: KubeObject) => [controllerOf(object)?.uid ?? orphansOf(object.metadata.namespace ?? "")],
+  uid: (object: KubeObject) => [object.metadata.uid ?? ""],
+  /** The uids of all owners. */
+  owner: (object: KubeObject) => (object.metadata.ownerReferences ?? []).map((owner) => owner.uid),
 };
+
+const metadataKept = ["name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp"] as const;
+
+/** Only what the garbage collector reads. */
+function bareMetadata(object: KubeObject): KubeObject {
+  const metadata: Record<string, unknown> = {};
+  for (const name of metadataKept) if (object.metadata[name] !== undefined) metadata[name] = object.metadata[name];
+  return { metadata };
+}
 
 /** The value of index "controller" for objects of a namespace that nobody controls. */
 export function orphansOf(namespace: string): string {
@@ -57,6 +69,15 @@ export class SharedInformers {
       informer.start(this.#signal);
     }
     return informer;
+  }
+
+  /** An informer that knows metadata at least: the shared one, or else a small one of its own. */
+  metadataOf(resource: Resource, signal: AbortSignal): Informer<KubeObject> {
+    const shared = this.#informers.get(`${resource.plural}.${resource.group}`);
+    if (shared) return shared;
+    const { uid, owner, namespace } = indexes;
+    const options = { metadataOnly: true, transform: bareMetadata, indexes: { uid, owner, namespace }, log: this.#log };
+    return new Informer(this.#client, resource, options).start(signal);
   }
 
   /** Resolves when every informer asked for so far holds a complete state. */

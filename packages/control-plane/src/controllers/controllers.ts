@@ -4,6 +4,8 @@ import { runCertificateController } from "./csr.ts";
 import { runDaemonSetController } from "./daemonset.ts";
 import { runDeploymentController } from "./deployment.ts";
 import { runEndpointsController, runEndpointSliceController } from "./endpointslice.ts";
+import { runGarbageCollector } from "./garbage.ts";
+import { runNamespaceController } from "./namespace.ts";
 import { runReplicaSetController } from "./replicaset.ts";
 import { runServiceAccountController } from "./service-account.ts";
 
@@ -13,6 +15,8 @@ export const controllers: Record<string, (context: ControllerContext) => Promise
   deployment: runDeploymentController,
   endpoint: runEndpointsController,
   endpointslice: runEndpointSliceController,
+  garbagecollector: runGarbageCollector,
+  namespace: runNamespaceController,
   replicaset: runReplicaSetController,
   serviceaccount: runServiceAccountController,
 };
