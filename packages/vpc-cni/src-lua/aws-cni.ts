@@ -113,7 +113,7 @@ function readConfig(): LuaMultiReturn<[string, Config]> {
   } catch (why) {
     fail(6, "error unmarshaling the network configuration", tostring(why));
   }
-  if (type(config) !== "table") fail(6, "the network configuration is not a JSON object");
+  if (string.match(text, "^%s*{")[0] === undefined) fail(6, "the network configuration is not a JSON object");
   return $multi(text, config!);
 }
 

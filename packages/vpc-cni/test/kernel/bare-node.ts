@@ -127,6 +127,7 @@ export class BareNode {
       child.stdout.on("data", (part: Buffer) => (text += part.toString()));
       child.on("error", reject);
       child.on("close", (code) => resolve({ code: code ?? -1, text, json: text.trim() === "" ? {} : (JSON.parse(text) as Record<string, unknown>) }));
+      child.stdin.on("error", () => {}); // VERSION does not read it
       child.stdin.end(config);
     });
   }
