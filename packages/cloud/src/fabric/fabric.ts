@@ -7,7 +7,7 @@
 import { createLog } from "@underlay/log/log";
 import { deleteNetns, listNetns } from "@underlay/kernel/netns";
 import { converge } from "./converge.ts";
-import { differenceOf, isEmpty, summarise, withDependents } from "./difference.ts";
+import { differenceOf, isEmpty, summarise, withDependents, type Difference } from "./difference.ts";
 import { Handles } from "./handles.ts";
 import { toItems, type Item, type Items } from "./items.ts";
 import { isStructure } from "./nft-text.ts";
@@ -117,7 +117,7 @@ export class LinuxFabric implements Fabric {
     this.#state = state;
     const sure = !this.#unsure;
     this.#unsure = true;
-    const count = sure ? await this.#converge(toItems(before), toItems(after)) : await this.#reconcile();
+    const count = sure ? await this.#change(toItems(before), toItems(after)) : await this.#reconcile();
     this.#unsure = false;
     const tookMs = Math.round((performance.now() - started) * 10) / 10;
     if (count > 0) log.debug("fabric applied", { items: count, looked: !sure, tookMs });
@@ -127,13 +127,19 @@ export class LinuxFabric implements Fabric {
   /** Compares the whole kernel state with the whole plan. Returns how many items were wrong. */
   async #reconcile(): Promise<number> {
     const wanted = toItems(this.#wanted());
-    return this.#converge(observe(this.#cid, wanted, this.#handles, this.#memory), wanted);
+    const seen = observe(this.#cid, wanted, this.#handles, this.#memory);
+    return this.#converge(withDependents(differenceOf(seen, wanted), wanted.values()));
   }
 
-  async #converge(before: Items, after: Items): Promise<number> {
-    const bare = differenceOf(before, after);
-    if (isEmpty(bare)) return 0;
-    const difference = withDependents(bare, this.#wanted());
+  /** Units know all that hangs on a link they add; only a link made again takes things of others with it. */
+  #change(before: Items, after: Items): Promise<number> {
+    const difference = differenceOf(before, after);
+    const remakes = difference.replace.some(({ to }) => to.kind === "veth");
+    return this.#converge(remakes ? withDependents(difference, this.#wanted()) : difference);
+  }
+
+  async #converge(difference: Difference): Promise<number> {
+    if (isEmpty(difference)) return 0;
     const errors = await converge(difference, this.#handles);
     const made = [...difference.add, ...difference.replace.map(({ to }) => to)];
     for (const [netns, items] of Map.groupBy(made.filter(isStructure), (item) => item.netns)) {
@@ -158,9 +164,10 @@ export class LinuxFabric implements Fabric {
     await this.#enqueue(async () => {
       const wanted = toItems(this.#wanted());
       const seen = observe(this.#cid, wanted, this.#handles, this.#memory);
-      const { add, remove, replace } = differenceOf(seen, wanted);
-      const count = await this.#converge(seen, wanted);
-      if (count === 0) return;
+      const difference = differenceOf(seen, wanted);
+      if (isEmpty(difference)) return;
+      const { add, remove, replace } = difference;
+      await this.#converge(withDependents(difference, wanted.values()));
       log.warn("repaired drift", { missing: summarise(add), strange: summarise(remove), wrong: summarise(replace.map(({ to }) => to)) });
     }).catch((err: unknown) => {
       this.#unsure = true;

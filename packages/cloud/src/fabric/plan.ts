@@ -12,7 +12,7 @@ import { planRouter } from "./plan-router.ts";
 import { planSubnet, type SubnetRoute } from "./plan-subnet.ts";
 import { gateChain, gateRules, groupChain, groupRules, memberPrefixSet, memberSet, prefixListSet } from "./groups.ts";
 import { instanceNetns, routerNetns } from "./places.ts";
-import type { FabricEni, FabricRouteTable, FabricState, FabricSubnet, FabricVpc } from "./seam.ts";
+import type { FabricEni, FabricInstance, FabricNatGateway, FabricRouteTable, FabricState, FabricSubnet, FabricVpc } from "./seam.ts";
 
 export type Unit = { readonly id: string; readonly basis: readonly unknown[]; readonly items: () => Item[] };
 
@@ -23,6 +23,10 @@ export type Lookup = {
   readonly subnets: ReadonlyMap<string, FabricSubnet>;
   readonly enis: ReadonlyMap<string, FabricEni>;
   readonly routeTables: ReadonlyMap<string, FabricRouteTable>;
+  readonly instances: ReadonlyMap<string, FabricInstance>;
+  readonly natGateways: ReadonlyMap<string, FabricNatGateway>;
+  readonly groups: ReadonlySet<string>;
+  readonly clusters: ReadonlySet<string>;
   /** VPCs with an attached internet gateway. */
   readonly gatewayed: ReadonlySet<string>;
 };
@@ -34,6 +38,10 @@ export function lookupOf(state: FabricState): Lookup {
     subnets: new Map(state.subnets.map((subnet) => [subnet.subnetId, subnet])),
     enis: new Map(state.enis.map((eni) => [eni.eniId, eni])),
     routeTables: new Map(state.routeTables.map((table) => [table.routeTableId, table])),
+    instances: new Map(state.instances.map((instance) => [instance.instanceId, instance])),
+    natGateways: new Map(state.natGateways.map((nat) => [nat.natGatewayId, nat])),
+    groups: new Set(state.securityGroups.map(({ groupId }) => groupId)),
+    clusters: new Set(state.clusters.map(({ name }) => name)),
     gatewayed: new Set(state.internetGateways.map((gateway) => gateway.vpcId)),
   };
 }
@@ -42,7 +50,7 @@ export function lookupOf(state: FabricState): Lookup {
 export function planUnits(state: FabricState): Unit[] {
   const lookup = lookupOf(state);
   const { cid } = lookup;
-  const attached = state.enis.filter((eni) => eni.attachment !== undefined && ownerExists(eni, state));
+  const attached = state.enis.filter((eni) => ownerExists(eni, lookup)).map((eni) => withKnownGroups(eni, lookup));
   return [
     { id: "internet", basis: [cid], items: () => planInternet(cid) },
     ...state.vpcs.map((vpc) => {
@@ -50,7 +58,7 @@ export function planUnits(state: FabricState): Unit[] {
       return { id: vpc.vpcId, basis: [vpc.vpcId, vpc.cidrs, gatewayed], items: () => planRouter(cid, vpc, gatewayed) };
     }),
     ...state.subnets.map((subnet) => {
-      const routes = resolveRoutes(subnet, state, lookup);
+      const routes = resolveRoutes(subnet, lookup);
       return { id: subnet.subnetId, basis: [subnet.number, subnet.cidr, routes], items: () => planSubnet(cid, subnet, routes) };
     }),
     ...state.instances.map(({ instanceId }) => ({
@@ -58,11 +66,11 @@ export function planUnits(state: FabricState): Unit[] {
       basis: [],
       items: (): Item[] => [{ kind: "netns", netns: instanceNetns(cid, instanceId), owned: false, sysctls: guestSysctls }],
     })),
-    ...state.securityGroups.map((group) => ({
-      id: group.groupId,
-      basis: [group.vpcId, group.rules],
-      items: () => planGroup(cid, group),
-    })),
+    ...state.securityGroups.map((group) => {
+      // A rule may outlive the group it names: it matches nobody.
+      const rules = group.rules.filter(({ peer }) => !("groupId" in peer) || lookup.groups.has(peer.groupId));
+      return { id: group.groupId, basis: [group.vpcId, rules], items: () => planGroup(cid, { ...group, rules }) };
+    }),
     ...planPrefixLists(state),
     ...planGates(cid, attached),
     ...planHopLimits(state),
@@ -83,7 +91,7 @@ export function planUnits(state: FabricState): Unit[] {
     }),
     ...attached.map((eni) => {
       const subnet = lookup.subnets.get(eni.subnetId)!;
-      const hopLimit = hopLimitOf(eni, state);
+      const hopLimit = hopLimitOf(eni, lookup);
       const gatewayed = lookup.gatewayed.has(eni.vpcId);
       return {
         id: eni.eniId,
@@ -106,23 +114,28 @@ const guestSysctls = {
   "net.ipv4.conf.default.accept_redirects": 0,
 };
 
-function ownerExists({ attachment, subnetId }: FabricEni, state: FabricState): boolean {
-  if (!state.subnets.some((subnet) => subnet.subnetId === subnetId)) return false;
+function ownerExists({ attachment, subnetId }: FabricEni, lookup: Lookup): boolean {
+  if (!lookup.subnets.has(subnetId)) return false;
   switch (attachment?.kind) {
     case undefined:
       return false;
     case "instance":
-      return state.instances.some(({ instanceId }) => instanceId === attachment.instanceId);
+      return lookup.instances.has(attachment.instanceId);
     case "nat-gateway":
-      return state.natGateways.some(({ natGatewayId }) => natGatewayId === attachment.natGatewayId);
+      return lookup.natGateways.has(attachment.natGatewayId);
     case "cluster":
-      return state.clusters.some(({ name }) => name === attachment.clusterName);
+      return lookup.clusters.has(attachment.clusterName);
   }
 }
 
-function hopLimitOf({ attachment }: FabricEni, state: FabricState): number | undefined {
+function withKnownGroups(eni: FabricEni, { groups }: Lookup): FabricEni {
+  if (eni.securityGroupIds.every((groupId) => groups.has(groupId))) return eni;
+  return { ...eni, securityGroupIds: eni.securityGroupIds.filter((groupId) => groups.has(groupId)) };
+}
+
+function hopLimitOf({ attachment }: FabricEni, lookup: Lookup): number | undefined {
   if (attachment?.kind !== "instance") return undefined;
-  return state.instances.find(({ instanceId }) => instanceId === attachment.instanceId)?.metadataOptions.httpPutResponseHopLimit;
+  return lookup.instances.get(attachment.instanceId)?.metadataOptions.httpPutResponseHopLimit;
 }
 
 function planGroup(cid: string, group: FabricState["securityGroups"][number]): Item[] {
@@ -198,7 +211,7 @@ function planHopLimits(state: FabricState): Unit[] {
 }
 
 /** The subnet's routes with targets as links and addresses; a target that cannot take packets is a blackhole. */
-function resolveRoutes(subnet: FabricSubnet, state: FabricState, lookup: Lookup): SubnetRoute[] {
+function resolveRoutes(subnet: FabricSubnet, lookup: Lookup): SubnetRoute[] {
   const table = lookup.routeTables.get(subnet.routeTableId);
   return (table?.routes ?? []).flatMap(({ cidr, target }): SubnetRoute[] => {
     if (cidr.includes(":")) return [];
@@ -208,7 +221,7 @@ function resolveRoutes(subnet: FabricSubnet, state: FabricState, lookup: Lookup)
       case "internet-gateway":
         return [lookup.gatewayed.has(subnet.vpcId) ? { cidr, by: "igw" } : { cidr, by: "nothing" }];
       case "nat-gateway": {
-        const nat = state.natGateways.find(({ natGatewayId }) => natGatewayId === target.natGatewayId);
+        const nat = lookup.natGateways.get(target.natGatewayId);
         return [throughEni(cidr, nat && lookup.enis.get(nat.eniId))];
       }
       case "eni": {
