@@ -8,7 +8,7 @@ import { AwsError, isRetryable } from "./aws-error.ts";
 import type { CredentialProvider } from "./credentials.ts";
 import { endpointFor, type Env } from "./endpoints.ts";
 import { createExchange } from "./http-exchange.ts";
-import { modelOf, type ServiceName } from "./model.ts";
+import type { ModelTable, ServiceName } from "./model.ts";
 import { encodeForm, parseOutput, parseXmlError } from "./query-wire.ts";
 import { encodeRest, parseRest } from "./rest-json-wire.ts";
 import { canonicalQuery, signHeaders } from "./sigv4.ts";
@@ -40,8 +40,7 @@ export type Client<T extends Actions> = {
 const firstDelayMs = 100;
 const longestDelayMs = 20_000;
 
-export function createClient<T extends Actions>(service: ServiceName, options: ClientOptions): Client<T> {
-  const table = modelOf(service);
+export function createClient<T extends Actions>(service: ServiceName, table: ModelTable, options: ClientOptions): Client<T> {
   const endpoint = options.endpoint ?? endpointFor(service, options.region, options.env ?? {});
   const exchange = createExchange();
   const { timeoutMs = 10_000, maxAttempts = 3, userAgent = "underlay" } = options;

@@ -64,24 +64,18 @@ export function fabricState(world: World, clusterId: string): FabricState {
       return [publicAddress === undefined ? common : { ...common, publicAddress }];
     }),
     prefixLists: allPrefixLists(world).map((list) => ({ prefixListId: list.id, name: list.name, cidrs: list.entries.map(({ cidr }) => cidr) })),
-    clusters: store.all("cluster").flatMap((cluster): FabricCluster[] =>
-      cluster.status === "DELETING"
-        ? []
-        : [
-            {
-              name: cluster.id,
-              vpcId: cluster.vpcId,
-              eniIds: cluster.eniIds,
-              xeniAddresses: cluster.eniIds.map((id) => store.get("eni", id)?.addresses[0]?.address ?? ""),
-              publicAddress: cluster.publicAddress,
-              endpointName: cluster.endpointName,
-              endpointPublicAccess: cluster.endpointPublicAccess,
-              endpointPrivateAccess: cluster.endpointPrivateAccess,
-              publicAccessCidrs: cluster.publicAccessCidrs,
-              serviceCidr: cluster.serviceCidr,
-            },
-          ],
-    ),
+    clusters: store.all("cluster").map((cluster): FabricCluster => ({
+      name: cluster.id,
+      vpcId: cluster.vpcId,
+      eniIds: cluster.eniIds,
+      xeniAddresses: cluster.eniIds.map((id) => store.get("eni", id)?.addresses[0]?.address ?? ""),
+      publicAddress: cluster.publicAddress,
+      endpointName: cluster.endpointName,
+      endpointPublicAccess: cluster.endpointPublicAccess,
+      endpointPrivateAccess: cluster.endpointPrivateAccess,
+      publicAccessCidrs: cluster.publicAccessCidrs,
+      serviceCidr: cluster.serviceCidr,
+    })),
   };
 }
 

@@ -1,4 +1,5 @@
 /** EC2: every operation this cloud performs. One file per resource beside this one; shared parts are ids, filters, pages, tags. */
+import { ec2Table } from "@underlay/aws/generated/ec2-table";
 import { serviceOf, type Service } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
 import { addressOperations } from "./addresses.ts";
@@ -21,6 +22,7 @@ import { zoneOperations } from "./zones.ts";
 export function ec2Service(world: World): Service {
   return serviceOf(
     "ec2",
+    ec2Table,
     vpcOperations(world),
     subnetOperations(world),
     routeTableOperations(world),

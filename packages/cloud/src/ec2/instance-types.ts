@@ -1,7 +1,6 @@
 /** Instance types: how many ENIs and addresses each takes. One table answers DescribeInstanceTypes and checks every attach. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Ec2Actions, InstanceTypeInfo } from "@underlay/aws/generated/ec2-types";
+import { instanceLimits } from "../generated/instance-limits.ts";
 import { ApiError } from "../protocol/api-error.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
@@ -25,7 +24,7 @@ let rows: Map<string, Row> | undefined;
 
 function table(): Map<string, Row> {
   rows ??= new Map(
-    (JSON.parse(readFileSync(join(import.meta.dirname, "../generated/instance-limits.json"), "utf8")) as { types: Row[] }).types.map((row) => [row[0], row]),
+    (JSON.parse(instanceLimits) as { types: Row[] }).types.map((row) => [row[0], row]),
   );
   return rows;
 }

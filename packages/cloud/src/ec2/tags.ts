@@ -43,7 +43,7 @@ function withTags(tags: Tags, given: readonly Tag[]): Tags {
   return result;
 }
 
-type Described = { id: string; resourceId: string; resourceType: string; key: string; value: string };
+type Described = { tags?: never; id: string; resourceId: string; resourceType: string; key: string; value: string };
 
 export const tagOperations = (world: World): OperationsOf<Ec2Actions> => ({
   CreateTags: {

@@ -1,6 +1,4 @@
 /** How each service words what the protocol itself refuses, and the shape of its errors. */
-import type { ServiceName } from "@underlay/aws/model";
-import { modelOf } from "@underlay/aws/model";
 import { ApiError } from "./api-error.ts";
 import type { AuthenticationFailure } from "./authentication.ts";
 import { renderXmlError } from "./query.ts";
@@ -20,11 +18,6 @@ export function renderError(form: "ec2" | "query" | "rest-json", error: ApiError
     headers: { "content-type": form === "ec2" ? "text/xml;charset=UTF-8" : "text/xml", "x-amzn-requestid": requestId },
     body: renderXmlError(form, error, requestId),
   };
-}
-
-/** The error format of a service. */
-export function formOf(service: ServiceName): "ec2" | "query" | "rest-json" {
-  return modelOf(service).protocol;
 }
 
 export function unknownAction(form: "ec2" | "query" | "rest-json", action: string, version: string): ApiError {

@@ -5,11 +5,11 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { modelOf, type ModelTable, type ServiceName } from "@underlay/aws/model";
+import type { ModelTable } from "@underlay/aws/model";
 import type { Log } from "@underlay/log/log";
 import { ApiError } from "./api-error.ts";
 import { authenticate, readSignature, type KnownKey, type Principal, type ReceivedRequest } from "./authentication.ts";
-import { authenticationError, formOf, renderError, unknownAction, unsupportedParameter, type Answer } from "./dialect.ts";
+import { authenticationError, renderError, unknownAction, unsupportedParameter, type Answer } from "./dialect.ts";
 import { parseForm, renderOutput } from "./query.ts";
 import { findRoute, parseRestInput } from "./rest-json.ts";
 import type { Operation, Service } from "./service.ts";
@@ -42,7 +42,7 @@ const largestBody = 8 * 1024 * 1024;
 const dryRunSucceeded = Symbol("dry run");
 
 export function createAwsHandler(options: ServerOptions): (request: IncomingMessage, response: ServerResponse) => void {
-  const services = new Map(options.services.map((service) => [modelOf(service.name).signingName, service]));
+  const services = new Map(options.services.map((service) => [service.table.signingName, service]));
 
   return (request, response) => {
     const requestId = randomUUID();
@@ -64,7 +64,7 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
     const presented = readSignature(request);
     const scope = "why" in presented ? undefined : presented.scope;
     const service = services.get(scope?.service ?? guessService(request) ?? "");
-    const form = service === undefined ? guessForm(request) : formOf(service.name);
+    const form = service === undefined ? guessForm(request) : service.table.protocol;
     const started = performance.now();
     let label = `${scope?.service ?? "?"} ${request.method} ${request.path}`;
     try {
@@ -77,7 +77,7 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
         throw authenticationError(form, who.failure);
       }
       if (service === undefined) throw unknownService(form, request, presented.scope.service);
-      const table = modelOf(service.name);
+      const { table } = service;
       const decoded = decode(table, form, request);
       label = `${service.name} ${decoded.action}`;
       const { body: text, status } = await perform(service, table, form, decoded, who.principal, requestId);

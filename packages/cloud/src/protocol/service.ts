@@ -1,5 +1,5 @@
 /** What a service of the cloud is to the protocol: a name, and an operation per action it really performs. */
-import type { ServiceName } from "@underlay/aws/model";
+import type { ModelTable, ServiceName } from "@underlay/aws/model";
 import type { Principal } from "./authentication.ts";
 
 export type Call = {
@@ -19,6 +19,7 @@ export type Operation = {
 
 export type Service = {
   readonly name: ServiceName;
+  readonly table: ModelTable;
   readonly operations: Readonly<Record<string, Operation>>;
 };
 
@@ -33,12 +34,12 @@ export type OperationsOf<Actions extends Record<string, { input: unknown; output
 const readingVerbs = /^(Describe|List|Get)/;
 
 /** Puts the operations of several files together; an action in two of them is a mistake. */
-export function serviceOf(name: ServiceName, ...parts: readonly object[]): Service {
+export function serviceOf(name: ServiceName, table: ModelTable, ...parts: readonly object[]): Service {
   const operations: Record<string, Operation> = {};
   for (const part of parts)
     for (const [action, operation] of Object.entries(part)) {
       if (operations[action] !== undefined) throw new Error(`two operations for ${name} ${action}`);
       operations[action] = { ...(operation as Omit<Operation, "reads">), reads: readingVerbs.test(action) };
     }
-  return { name, operations };
+  return { name, table, operations };
 }

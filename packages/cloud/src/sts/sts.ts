@@ -2,6 +2,7 @@
 import type { StsActions } from "@underlay/aws/generated/sts-types";
 import { issue, sessionPrincipal } from "../iam/role-credentials.ts";
 import { ApiError } from "../protocol/api-error.ts";
+import { stsTable } from "@underlay/aws/generated/sts-table";
 import { serviceOf, type OperationsOf, type Service } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
 
@@ -37,5 +38,5 @@ const operations = (world: World): OperationsOf<StsActions> => ({
 });
 
 export function stsService(world: World): Service {
-  return serviceOf("sts", operations(world));
+  return serviceOf("sts", stsTable, operations(world));
 }

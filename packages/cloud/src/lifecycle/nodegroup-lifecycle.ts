@@ -1,0 +1,81 @@
+/**
+ * Moves node groups along, and is their Auto Scaling group: what is missing is launched, a terminated member is replaced.
+ * ACTIVE means that as many nodes as desired are Ready, asked of the API server.
+ */
+import type { Log } from "@underlay/log/log";
+import { caData } from "../eks/eks.ts";
+import { fitToDesired, instancesOf, type Nodegroup, type NodegroupStatus } from "../eks/nodegroups.ts";
+import type { Settings } from "../settings.ts";
+import type { World } from "../store/kinds.ts";
+import { directoryOf } from "./cluster-lifecycle.ts";
+import { askApiServer } from "./kubernetes-door.ts";
+import { startLoop, type ReconcileLoop } from "./reconcile-loop.ts";
+
+const pollMs = 250;
+/** As EKS: a group whose nodes have not joined by then has failed. */
+const joinWithinMs = 15 * 60_000;
+
+type Node = { metadata: { labels?: Record<string, string> }; spec: { providerID?: string }; status?: { conditions?: { type: string; status: string }[] } };
+
+export function startNodegroupLifecycle(options: { world: World; settings: Settings; log: Log }): ReconcileLoop {
+  const { world, settings, log } = options;
+  return startLoop({ name: "nodegroups", log, pass });
+
+  async function pass(): Promise<number | undefined> {
+    let waiting = false;
+    for (const group of world.store.all("nodegroup")) {
+      const cluster = world.store.get("cluster", group.clusterName);
+      if (group.status === "DELETING") {
+        if (hasInstances(group)) waiting = true;
+        else world.store.transaction(() => world.store.remove("nodegroup", group.id));
+        continue;
+      }
+      if (cluster?.status !== "ACTIVE" || group.status === "CREATE_FAILED") continue;
+      if (instancesOf(world, group).length !== group.scaling.desired)
+        world.store.transaction(() => fitToDesired(world, group, caData({ ...settings, kubePort: 0 })));
+      if (group.status === "CREATING" || group.status === "UPDATING") waiting = (await follow(group)) || waiting;
+    }
+    return waiting ? pollMs : undefined;
+  }
+
+  /** True while the group still waits for its nodes. */
+  async function follow(group: Nodegroup): Promise<boolean> {
+    const ready = await readyInstances(group);
+    const members = instancesOf(world, group);
+    if (members.length === group.scaling.desired && members.every(({ id }) => ready.has(id))) {
+      setStatus(group, "ACTIVE");
+      log.info("node group is active", { nodegroup: group.id, nodes: members.length });
+      return false;
+    }
+    if (group.status === "CREATING" && world.now().getTime() - Date.parse(group.createdAt) > joinWithinMs) {
+      const late = members.filter(({ id }) => !ready.has(id)).map(({ id }) => id);
+      setStatus(group, "CREATE_FAILED", [{ code: "NodeCreationFailure", message: "Instances failed to join the kubernetes cluster", resourceIds: late }]);
+      return false;
+    }
+    return true;
+  }
+
+  function setStatus(group: Nodegroup, status: NodegroupStatus, issues: Nodegroup["issues"] = []): void {
+    world.store.transaction(() => {
+      const current = world.store.get("nodegroup", group.id);
+      if (current === undefined || current.status !== group.status) return;
+      world.store.put("nodegroup", { ...current, status, issues, modifiedAt: world.now().toISOString() });
+    });
+  }
+
+  function hasInstances(group: Nodegroup): boolean {
+    return world.store
+      .all("instance")
+      .some((one) => one.state !== "terminated" && one.tags["eks:nodegroup-name"] === group.name && one.tags["eks:cluster-name"] === group.clusterName);
+  }
+
+  async function readyInstances(group: Nodegroup): Promise<Set<string>> {
+    const selector = encodeURIComponent(`eks.amazonaws.com/nodegroup=${group.name}`);
+    const answer = await askApiServer(directoryOf(settings, group.clusterName), `/api/v1/nodes?labelSelector=${selector}`).catch(() => undefined);
+    if (answer?.status !== 200) return new Set();
+    const { items = [] } = JSON.parse(answer.body) as { items?: Node[] };
+    const ready = items.filter((node) => node.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True"));
+    // `aws:///<zone>/<instance id>`
+    return new Set(ready.map((node) => node.spec.providerID?.split("/").at(-1) ?? ""));
+  }
+}
