@@ -3,23 +3,22 @@
  * addresses, neighbours, routes, rules, nft structure, nft elements; then what goes, in reverse.
  * Every step is idempotent; failures are collected so that one bad item does not keep the others away.
  */
-import { Conntrack, type Flow } from "@underlay/kernel/conntrack";
 import { isExists, isNotFound } from "@underlay/kernel/errors";
 import { deleteNetns, ensureNetns } from "@underlay/kernel/netns";
 import { ifname, ip, u32, type Element, type ElementChange, type Verdict } from "@underlay/kernel/nft-elements";
 import { Rtnl } from "@underlay/kernel/rtnetlink";
 import type { Change } from "@underlay/kernel/rtnetlink-types";
 import { writeSysctls } from "@underlay/kernel/sysctl";
-import { contains } from "@underlay/addr/cidr";
 import type { Difference } from "./difference.ts";
 import type { Handles } from "./handles.ts";
 import type { ElementItem, Item, VethItem } from "./items.ts";
 import { isStructure, removalText, structureText } from "./nft-text.ts";
 import { nftTable } from "./places.ts";
+import type { StaleFlows } from "./stale-flows.ts";
 
 type Of<K extends Item["kind"]> = Extract<Item, { kind: K }>;
 
-export async function converge(difference: Difference, handles: Handles): Promise<unknown[]> {
+export async function converge(difference: Difference, handles: Handles, flows: StaleFlows): Promise<unknown[]> {
   const errors: unknown[] = [];
   const attempt = (work: () => void): void => {
     try {
@@ -31,9 +30,11 @@ export async function converge(difference: Difference, handles: Handles): Promis
   const made = [...difference.add, ...difference.replace.map(({ to }) => to)];
   const gone = [...difference.remove, ...difference.replace.map(({ from }) => from)];
 
+  flows.note(gone);
   for (const item of ofKind(made, "netns")) attempt(() => makeNetns(item));
   await removeVeths(ofKind(gone, "veth"), handles, errors);
   for (const veth of ofKind(made, "veth")) attempt(() => makeVeth(veth, handles));
+  attempt(() => flows.sweepFor(made));
   for (const [netns, items] of byNetns(made)) attempt(() => collect(addRoutes(netns, items, handles), errors));
   for (const item of ofKind(made, "lease")) attempt(() => grantLease(item, errors));
 
@@ -47,7 +48,7 @@ export async function converge(difference: Difference, handles: Handles): Promis
   const rest = difference.remove.filter(({ netns }) => !goneNetns.has(netns));
   for (const [netns, items] of byNetns(rest)) attempt(() => collect(removeRoutes(netns, items, handles), errors));
   for (const [netns, items] of byNetns(rest.filter(isStructure))) attempt(() => handles.nft(netns).run(removalText(items)));
-  for (const [netns, items] of byNetns(gone)) if (!goneNetns.has(netns)) attempt(() => forgetFlows(netns, items));
+  attempt(() => flows.sweepFor([]));
   for (const netns of goneNetns) {
     attempt(() => {
       handles.release(netns);
@@ -177,28 +178,6 @@ function verdictOf(text: string): Verdict {
   const [verdict, chain] = text.split(" ");
   if (chain === undefined) return { verdict: verdict as "accept" | "drop" | "return" };
   return { verdict: verdict as "jump" | "goto", chain };
-}
-
-/** Flows of an address that left must not count as established for its next owner, nor go on under an old public address. */
-function forgetFlows(netns: string, items: readonly Item[]): void {
-  const addresses = new Set<string>();
-  const prefixes: string[] = [];
-  for (const item of items) {
-    if (item.kind === "element" && item.data?.type === "address") addresses.add(item.data.address).add(item.key);
-    if (item.kind === "route" && item.route.table === undefined && item.route.dev?.startsWith("eni")) {
-      if (item.route.to.endsWith("/28")) prefixes.push(item.route.to);
-      else addresses.add(item.route.to.replace(/\/32$/, ""));
-    }
-  }
-  if (addresses.size === 0 && prefixes.length === 0) return;
-  const matches = (address: string): boolean => addresses.has(address) || prefixes.some((prefix) => contains(prefix, address));
-  const concerns = ({ original, reply }: Flow): boolean => [original.src, original.dst, reply.src, reply.dst].some(matches);
-  const conntrack = Conntrack.open(netns);
-  try {
-    conntrack.deleteWhere(concerns, { family: 4 });
-  } finally {
-    conntrack.close();
-  }
 }
 
 function ofKind<K extends Item["kind"]>(items: readonly Item[], kind: K): Of<K>[] {

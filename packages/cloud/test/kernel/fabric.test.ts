@@ -1,6 +1,7 @@
 /** One VPC's inside: delivery, ARP, source check, groups. Real packets between real namespaces. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Conntrack } from "@underlay/kernel/conntrack";
 import { routerNetns } from "../../src/fabric/places.ts";
 import { addInstance, addSecondEni, addSubnet, addVpc, allow, connect, copy, echoServer, emptyState, exchange, reaches, run, withFabric, type State } from "./world.ts";
 
@@ -165,6 +166,29 @@ test("a further ENI appears down and unconfigured under its device index, and le
     await fabric.apply(state, { kinds: ["enis"], ids: [eni.eniId] });
     assert.doesNotMatch(run(a, "ip", "-o", "link"), /eth1/);
     assert.equal(await reaches(a, "10.7.2.10", 80), true);
+  });
+});
+
+test("the next owner of an address does not inherit its flows", async () => {
+  await withFabric(async (fabric, clusterId) => {
+    const { state, a, b } = twoSubnets(clusterId);
+    await fabric.apply(state, "everything");
+    run(b, "ip", "addr", "add", "10.7.1.21/32", "dev", "eth0");
+    await using _server = await listening(b, "10.7.1.21");
+    const flow = await connect(a, "10.7.1.21", 80);
+    assert.ok(flow);
+    const conntrack = Conntrack.open(routerNetns(clusterId, "vpc-1"));
+    const count = (): number => conntrack.list({ family: 4 }).filter(({ original }) => original.dst === "10.7.1.21").length;
+    assert.equal(count(), 1);
+    const moved = copy(state);
+    moved.enis = moved.enis.map((eni) =>
+      eni.eniId === "eni-2" ? { ...eni, addresses: eni.addresses.slice(0, 1) } : eni.eniId === "eni-1" ? { ...eni, addresses: [...eni.addresses, { address: "10.7.1.21" }] } : eni,
+    );
+    await fabric.apply(moved, { kinds: ["enis"], ids: [] });
+    assert.equal(count(), 0);
+    assert.match(run(routerNetns(clusterId, "vpc-1"), "ip", "route", "get", "10.7.1.21"), /dev eni1/);
+    conntrack.close();
+    flow.destroy();
   });
 });
 

@@ -32,10 +32,15 @@ test("an instance with a public address is seen under it and reached by it; one 
       assert.equal(await reaches(bareInstance, echoAddress, 80), false);
       assert.equal(await reaches(internet, "203.0.113.20", 81), false, "the group's gate stands behind the IGW");
 
+      const flow = await connect(publicInstance, echoAddress, 80);
+      assert.ok(flow);
+      assert.equal(await exchange(flow, "one"), "one");
       const released = copy(state);
       released.enis = released.enis.map((eni) => (eni.addresses[0]?.publicAddress === "203.0.113.20" ? { ...eni, addresses: [{ address: "10.7.1.20" }] } : eni));
       await fabric.apply(released, { kinds: ["enis"], ids: [] });
       assert.equal(await reaches(publicInstance, echoAddress, 80), false, "the address was taken away");
+      assert.equal(await exchange(flow, "two", 600), undefined, "from established flows too");
+      flow.destroy();
     } finally {
       await host.close();
       await inside.close();
