@@ -134,15 +134,13 @@ type Plane = {
 
 /** The Linux data plane; loaded only when wanted, since it needs the kernel. */
 async function openPlane(settings: Settings): Promise<Plane> {
-  const [{ openFabric }, { openInstanceHost }, { openListeners }, { resolverOf }] = await Promise.all([
+  const [{ openFabric }, { openInstanceHost }, { openListeners }] = await Promise.all([
     import("./fabric/fabric.ts"),
     import("./instances/host.ts"),
     import("./fabric/listeners.ts"),
-    import("./fabric/plan-router.ts"),
   ]);
   const { clusterId, stateDir, repoDir, nodeBinary, caCertFile, caKeyFile, region } = settings;
   const fabric = await openFabric({ clusterId, stateDir });
-  void resolverOf;
   const host = await openInstanceHost({
     clusterId,
     stateDir,
@@ -151,6 +149,7 @@ async function openPlane(settings: Settings): Promise<Plane> {
     caCertFile,
     region,
     argv: settings.instance.argv,
+    resolverOf: (vpcId) => fabric.resolverOf(vpcId),
     resetInstance: (instanceId) => fabric.resetInstance(instanceId),
   });
   return { fabric, host, keeps: true, openListeners: (view) => openListeners({ clusterId, stateDir, region, caCertFile, caKeyFile, fabric, view }) };

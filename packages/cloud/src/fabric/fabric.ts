@@ -13,6 +13,7 @@ import { toItems, type Item, type Items } from "./items.ts";
 import { isStructure } from "./nft-text.ts";
 import { memorise, observe, type ChainMemory } from "./observe.ts";
 import { clusterNetns } from "./places.ts";
+import { resolverOf } from "./plan-router.ts";
 import { planUnits, type Unit } from "./plan.ts";
 import { StaleFlows } from "./stale-flows.ts";
 import type { Change, Fabric, FabricOptions, FabricState } from "./seam.ts";
@@ -69,6 +70,12 @@ export class LinuxFabric implements Fabric {
 
   clusterNetns(clusterName: string): string {
     return clusterNetns(this.#cid, clusterName);
+  }
+
+  /** The address of a VPC's resolver (base + 2), for an instance's resolv.conf. */
+  resolverOf(vpcId: string): string | undefined {
+    const vpc = this.#state?.vpcs.find((candidate) => candidate.vpcId === vpcId);
+    return vpc && resolverOf(vpc);
   }
 
   /** Called after each successful apply, with the state that packets now see. Returns the unsubscribe function. */
