@@ -13,6 +13,9 @@ const names = [
 /** What container runtimes leave to a container by default. */
 const defaults = ["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"];
 
+/** Primary groups in the /etc/passwd of a container (`src-lua/instance-root.ts`): what a runtime looks up for a user without group. */
+const primaryGroups: Readonly<Record<number, number>> = { 1: 1, 2: 2, 3: 3, 33: 33, 70: 70, 999: 999, 1000: 1000, 65534: 65534 };
+
 export function isPrivileged(container: Container): boolean {
   return container.securityContext?.privileged === true;
 }
@@ -21,7 +24,7 @@ export function containerUser(pod: Pod, container: Container, image: { readonly 
   const own = container.securityContext;
   const shared = pod.spec?.securityContext;
   const uid = own?.runAsUser ?? shared?.runAsUser ?? image?.uid ?? 0;
-  const gid = own?.runAsGroup ?? shared?.runAsGroup ?? (own?.runAsUser ?? shared?.runAsUser ? 0 : (image?.gid ?? 0));
+  const gid = own?.runAsGroup ?? shared?.runAsGroup ?? (uid === image?.uid ? image.gid : (primaryGroups[uid] ?? 0));
   const groups = new Set<number>([gid, ...(shared?.supplementalGroups ?? [])]);
   if (shared?.fsGroup !== undefined) groups.add(shared.fsGroup);
   return {

@@ -1,7 +1,9 @@
 /** `/containerLogs`: reads a container's CRI log file, with follow, tail, since, timestamps, previous and a byte limit. */
-import { createReadStream, existsSync, statSync, watch } from "node:fs";
+import { existsSync, watch } from "node:fs";
+import { open } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { once } from "node:events";
+import { StringDecoder } from "node:string_decoder";
 import { parseLogLine, tailStart, type LogOptions } from "./log-lines.ts";
 import type { KubeletContext } from "./kubelet-context.ts";
 import { logFile } from "./places.ts";
@@ -55,21 +57,23 @@ async function streamLog(file: string, options: LogOptions, response: ServerResp
   response.on("close", () => closed.abort());
   // Told of changes by the kernel; looked at once a second as well, for the container's end.
   const watcher = goesOn() ? watch(file) : undefined;
+  // Held open: what a container said last can be read although the pod's folder is being removed.
+  const handle = await open(file);
+  const decoder = new StringDecoder("utf8");
+  const block = Buffer.alloc(65_536);
   try {
     while (!closed.signal.aborted) {
       const goes = goesOn();
-      const size = statSync(file).size;
-      if (size > position) {
-        for await (const chunk of createReadStream(file, { start: position, end: size - 1, encoding: "utf8" })) {
-          const lines = (rest + chunk).split("\n");
-          rest = lines.pop() ?? "";
-          const text = lines.map((line) => parseLogLine(line, options)).join("");
-          const cut = Buffer.byteLength(text) > left ? Buffer.from(text).subarray(0, left).toString("utf8") : text;
-          left -= Buffer.byteLength(cut);
-          if (cut !== "" && !response.write(cut)) await Promise.race([once(response, "drain"), once(closed.signal, "abort")]);
-          if (left <= 0 || closed.signal.aborted) return;
-        }
-        position = size;
+      const { bytesRead } = await handle.read(block, 0, block.length, position);
+      if (bytesRead > 0) {
+        position += bytesRead;
+        const lines = (rest + decoder.write(block.subarray(0, bytesRead))).split("\n");
+        rest = lines.pop() ?? "";
+        const text = lines.map((line) => parseLogLine(line, options)).join("");
+        const cut = Buffer.byteLength(text) > left ? Buffer.from(text).subarray(0, left).toString("utf8") : text;
+        left -= Buffer.byteLength(cut);
+        if (cut !== "" && !response.write(cut)) await Promise.race([once(response, "drain"), once(closed.signal, "abort")]);
+        if (left <= 0 || closed.signal.aborted) return;
         continue;
       }
       if (!goes) return;
@@ -78,5 +82,6 @@ async function streamLog(file: string, options: LogOptions, response: ServerResp
     }
   } finally {
     watcher?.close();
+    await handle.close();
   }
 }

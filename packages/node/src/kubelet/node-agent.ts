@@ -45,6 +45,7 @@ export class NodeAgent {
       if (!isAlreadyExists(err)) throw err;
       this.#node = await client.patch(nodes, settings.nodeName, { type: "strategic", body: { metadata: { labels: nodeLabels(settings, this.#facts) } } });
       log.info("node is registered already", { node: settings.nodeName });
+      this.#ready = this.#node.status?.conditions?.find((c) => c.type === "Ready")?.status === "True";
     }
     await this.#report();
     await this.#renewLease();

@@ -54,6 +54,8 @@ export class PodWorker {
   #ending: Promise<void> | undefined;
   #endBy = Number.POSITIVE_INFINITY;
   #refreshedAt = Date.now();
+  #starting = 0;
+  readonly #earlyEnds = new Map<string, ContainerState>();
   #deleted = false;
 
   constructor(pod: Pod, context: KubeletContext, cache: ObjectCache, changed: () => void) {
@@ -107,7 +109,7 @@ export class PodWorker {
   // ---- towards running
 
   async #advance(): Promise<{ requeueAfterMs: number } | void> {
-    const { settings, cni, log } = this.#context;
+    const { cni, log } = this.#context;
     if (!this.#sandbox && !this.pod.spec?.hostNetwork && !cni.network()) {
       this.#event("Warning", "NetworkNotReady", "network is not ready: container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized");
       this.#report();
@@ -132,7 +134,6 @@ export class PodWorker {
       await writePodFiles(this.pod, this.#context, this.ips);
       this.#report();
     }
-    void settings;
     return this.#runContainers();
   }
 
@@ -184,6 +185,7 @@ export class PodWorker {
   async #start(container: Container, record: ContainerRecord): Promise<StartResult> {
     const shim = this.#sandbox?.shim;
     if (!shim) return { ok: false, retryAfterMs: 1000 };
+    this.#starting += 1;
     const result = await startContainer({
       context: this.#context,
       cache: this.#cache,
@@ -194,7 +196,13 @@ export class PodWorker {
       volumes: this.#volumes ?? new Map(),
       podIps: this.ips,
       event: (type, reason, text) => this.#event(type, reason, text),
-    });
+    }).finally(() => (this.#starting -= 1));
+    const early = this.#earlyEnds.get(record.running?.id ?? "");
+    this.#earlyEnds.clear();
+    if (early) {
+      this.#onEnded(early);
+      return { ok: false, retryAfterMs: 10 };
+    }
     if (result.ok) await this.#afterStart(container, record);
     return result;
   }
@@ -270,7 +278,8 @@ export class PodWorker {
 
   #onEnded(state: ContainerState): void {
     const record = [...this.records.values()].find((r) => r.running?.id === state.id);
-    if (!record) return;
+    // The end of a short run may be heard before the answer to its start.
+    if (!record) return void (this.#starting > 0 && this.#earlyEnds.set(state.id, state));
     this.#probes.get(record.name)?.stop();
     this.#probes.delete(record.name);
     const container = this.#container(record.name);
