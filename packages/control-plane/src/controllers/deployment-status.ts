@@ -26,7 +26,8 @@ export function deploymentStatus(deployment: Deployment, plan: DeploymentPlan, n
     ...(deployment.status?.collisionCount ? { collisionCount: deployment.status.collisionCount } : {}),
   };
   status.conditions = conditionsOf(deployment, plan, status, now);
-  return status;
+  // Upstream leaves counters of zero out.
+  return Object.fromEntries(Object.entries(status).filter(([, value]) => value !== 0)) as Status;
 }
 
 function conditionsOf(deployment: Deployment, plan: DeploymentPlan, status: Status, now: Date): Condition[] {

@@ -4,9 +4,9 @@
  */
 import { isConflict, isNotFound } from "@underlay/kube/client";
 import type { Informer } from "@underlay/kube/informer";
-import { keyOf, type KubeObject, type OwnerReference } from "@underlay/kube/objects";
+import type { KubeObject, OwnerReference } from "@underlay/kube/objects";
 import { customResourceDefinitions, type Resource } from "@underlay/kube/resources";
-import { every, WorkQueue } from "@underlay/kube/workqueue";
+import { every, WorkQueue, type Requeue } from "@underlay/kube/workqueue";
 import { runQueue, type ControllerContext } from "./context.ts";
 import { discover, type Discovered } from "./discovery.ts";
 import { isWaitingForDependents, orphanFinalizer, planGarbage, type OwnerState } from "./garbage-plan.ts";
@@ -109,7 +109,7 @@ class GarbageCollector {
     return [...this.#monitors.values()].flatMap(({ of, informer }) => informer.byIndex("owner", uid).map((object) => ({ object, of, informer })));
   }
 
-  async #collect(uid: string): Promise<void> {
+  async #collect(uid: string): Promise<Requeue> {
     const item = this.#find(uid);
     if (!item) return;
     const { client } = this.#context;
@@ -128,7 +128,7 @@ class GarbageCollector {
         // The cache may lag behind an adoption; the live object decides.
         const live = await client.find(of, name, { namespace });
         if (live?.metadata.uid !== uid) return;
-        if (ownershipFacts(live) !== ownershipFacts(object)) throw new Error(`Cannot collect ${of.plural} ${keyOf(object)} yet: the cache is behind`);
+        if (ownershipFacts(live) !== ownershipFacts(object)) return { requeueAfterMs: 50 };
         const preconditions = { uid, resourceVersion: live.metadata.resourceVersion };
         await client.delete(of, name, { namespace, propagationPolicy: plan.propagationPolicy, preconditions }).catch(tolerateMissing);
         return;

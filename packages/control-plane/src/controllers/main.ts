@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { KubeClient } from "@underlay/kube/client";
 import { loadKubeConfig } from "@underlay/kube/config";
 import { EventRecorder } from "@underlay/kube/events";
-import { namespaces, nodes, pods } from "@underlay/kube/resources";
+import { namespaces, nodes, persistentVolumeClaims, pods } from "@underlay/kube/resources";
 import { createLog } from "@underlay/log/log";
 import { runScheduler } from "../scheduler/scheduler.ts";
 import { SharedInformers, type ControllerContext } from "./context.ts";
@@ -50,7 +50,12 @@ try {
     recorder: new EventRecorder(schedulerClient, { component: "default-scheduler", log }),
     log: log.child({ controller: "scheduler" }),
     signal: stop.signal,
-    informers: { pods: informers.of(pods), nodes: informers.of(nodes), namespaces: informers.of(namespaces) },
+    informers: {
+      pods: informers.of(pods),
+      nodes: informers.of(nodes),
+      namespaces: informers.of(namespaces),
+      claims: informers.of(persistentVolumeClaims),
+    },
   });
   log.info("controllers started", { controllers: Object.keys(controllers) });
   await Promise.all([scheduling, ...Object.values(controllers).map((run) => run(context))]);

@@ -118,6 +118,12 @@ export function explain(refusals: readonly Refusal[]): string {
   return `${none}${reasons}. preemption: ${none}${preemption}.`;
 }
 
+/** A refusal that has nothing to do with any one node. */
+export function explainForAll(problem: string, nodes: number): string {
+  const none = `0/${nodes} nodes are available: `;
+  return `${none}${problem}. preemption: ${none}${nodes} Preemption is not helpful for scheduling.`;
+}
+
 function countReasons(reasons: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const reason of reasons) counts.set(reason, (counts.get(reason) ?? 0) + 1);

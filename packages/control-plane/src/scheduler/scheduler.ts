@@ -6,20 +6,21 @@ import { isConflict, isNotFound, type KubeClient } from "@underlay/kube/client";
 import { wireTime } from "@underlay/kube/conditions";
 import type { EventRecorder } from "@underlay/kube/events";
 import type { Informer } from "@underlay/kube/informer";
-import type { Namespace, Node, Pod } from "@underlay/kube/objects";
+import type { Namespace, Node, PersistentVolumeClaim, Pod } from "@underlay/kube/objects";
 import { isPodTerminal, podCondition } from "@underlay/kube/pod";
 import { pods } from "@underlay/kube/resources";
 import type { Log } from "@underlay/log/log";
 import { ClusterState } from "./cluster-state.ts";
-import { decide } from "./decide.ts";
+import { decide, explainForAll } from "./decide.ts";
 import { SchedulingQueue } from "./queue.ts";
+import { volumeProblem } from "./volumes.ts";
 
 export type SchedulerOptions = {
   client: KubeClient;
   recorder: EventRecorder;
   log: Log;
   signal: AbortSignal;
-  informers: { pods: Informer<Pod>; nodes: Informer<Node>; namespaces: Informer<Namespace> };
+  informers: { pods: Informer<Pod>; nodes: Informer<Node>; namespaces: Informer<Namespace>; claims: Informer<PersistentVolumeClaim> };
   schedulerName?: string;
   random?: () => number;
 };
@@ -31,7 +32,7 @@ const batch = 64;
 
 export async function runScheduler(options: SchedulerOptions): Promise<void> {
   const { informers, signal } = options;
-  await Promise.all([informers.pods.synced(signal), informers.nodes.synced(signal), informers.namespaces.synced(signal)]);
+  await Promise.all(Object.values(informers).map((informer) => informer.synced(signal)));
   const scheduler = new Scheduler(options);
   await new Promise<void>((done) => {
     if (signal.aborted) done();
@@ -56,7 +57,8 @@ class Scheduler {
     this.#options = options;
     this.#name = options.schedulerName ?? "default-scheduler";
     this.#random = options.random ?? Math.random;
-    const { nodes, pods: allPods } = options.informers;
+    const { nodes, pods: allPods, claims } = options.informers;
+    claims.on({ add: () => this.#wake(), update: () => this.#wake() });
     nodes.on({
       add: (node) => this.#onNode(node),
       update: (old, node) => this.#onNode(node, old),
@@ -132,7 +134,10 @@ class Scheduler {
 
   #place(pod: Pod): void {
     const namespaceLabels = (namespace: string) => this.#options.informers.namespaces.get(namespace)?.metadata.labels;
-    const decision = decide(pod, [...this.#state.nodes.values()], namespaceLabels, this.#random);
+    const nodes = [...this.#state.nodes.values()];
+    const problem = nodes.length > 0 ? volumeProblem(pod, (key) => this.#options.informers.claims.get(key)) : undefined;
+    if (problem !== undefined) return this.#later(() => this.#report(pod, explainForAll(problem, nodes.length)));
+    const decision = decide(pod, nodes, namespaceLabels, this.#random);
     if (!decision.ok) return this.#later(() => this.#report(pod, decision.message));
     this.#state.assume(pod, decision.node);
     this.#later(() => this.#bind(pod, decision.node));
