@@ -36,8 +36,9 @@ export function applyConfiguration({ type, live, config, manager, subresource, f
   const changed = live === undefined ? undefined : ownable(changedFields(live, merged, type), subresource);
   const contested = others
     .map((entry) => ({ entry, fields: changed === undefined ? undefined : intersect(changed, entry.fieldsV1) }))
-    .filter((c): c is { entry: ManagedFieldsEntry; fields: FieldSet } => c.fields !== undefined);
-  if (contested.length > 0 && !force) throw conflictError(contested);
+    .filter((c): c is Contested => c.fields !== undefined);
+  const refused = force ? [] : notLastApplied(contested, live, manager, type);
+  if (refused.length > 0) throw conflictError(refused);
 
   if (own?.fieldsV1 !== undefined) {
     const foreign = others.reduce<FieldSet>((sum, entry) => union(sum, entry.fieldsV1 ?? {}), {});
@@ -54,6 +55,24 @@ export function applyConfiguration({ type, live, config, manager, subresource, f
   const entry = unchanged ? own : newEntry({ manager, operation: "Apply", apiVersion: config.apiVersion, fields: wanted, subresource, now });
   setManagedFields(merged, [...kept, entry]);
   return merged;
+}
+
+type Contested = { readonly entry: ManagedFieldsEntry; readonly fields: FieldSet };
+
+/** kubectl moving from client-side to server-side apply: what it applied itself (the annotation says so) is not contested. */
+function notLastApplied(contested: readonly Contested[], live: ApiObject | undefined, manager: string, type: TypeNode): Contested[] {
+  const text = live?.metadata.annotations?.["kubectl.kubernetes.io/last-applied-configuration"];
+  if (manager !== "kubectl" || text === undefined || contested.length === 0) return [...contested];
+  let lastApplied: FieldSet;
+  try {
+    lastApplied = fieldsIn(JSON.parse(text), type);
+  } catch {
+    return [...contested];
+  }
+  return contested.flatMap(({ entry, fields }) => {
+    const rest = minus(fields, lastApplied);
+    return rest === undefined ? [] : [{ entry, fields: rest }];
+  });
 }
 
 function mergeTyped(live: unknown, config: unknown, node: TypeNode | undefined): unknown {
@@ -118,7 +137,7 @@ function withoutAbandoned(value: unknown, last: FieldSet, wanted: FieldSet | und
   return result;
 }
 
-function conflictError(contested: readonly { entry: ManagedFieldsEntry; fields: FieldSet }[]): ApiError {
+function conflictError(contested: readonly Contested[]): ApiError {
   const causes = contested.flatMap(({ entry, fields }) =>
     pathsOf(fields).map((field) => ({ reason: "FieldManagerConflict", message: `conflict with ${managerText(entry)}`, field })),
   );

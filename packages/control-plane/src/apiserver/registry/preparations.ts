@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import type { ApiObject } from "../api-object.ts";
 import { podQosClass } from "./qos-class.ts";
+import { prepareService } from "./validation/service.ts";
 
 type Prepare = (object: ApiObject, old: ApiObject | undefined) => void;
 
@@ -27,7 +28,7 @@ export const preparations: Readonly<Record<string, Prepare>> = {
     namespace["spec"] = { finalizers: ["kubernetes"] };
     namespace["status"] = { phase: "Active" };
   },
-  "/Service": status(() => ({ loadBalancer: {} })),
+  "/Service": prepareService,
   "/PersistentVolumeClaim": status(() => ({ phase: "Pending" })),
   "/PersistentVolume": status(() => ({ phase: "Pending" })),
   "/ReplicationController": status(() => ({ replicas: 0 })),

@@ -84,6 +84,7 @@ export class Registry {
     object = await this.#mutate(info, object, { operation: "CREATE", subresource: "", namespace, name: generated ? "" : metadata.name }, options);
     if (this.strategies.countsGeneration(info)) object.metadata.generation = 1;
     this.strategies.prepare(info, object, undefined);
+    if (info.storage === "certificates.k8s.io/certificatesigningrequests") object["spec"] = { ...object["spec"], ...requester(options) };
     this.#refuse(info, object, undefined);
     await this.#validate(info, object, undefined, { operation: "CREATE", subresource: "", namespace, name: object.metadata.name }, options);
     if (managed === undefined) trackUpdate({ type: typeOf(info), object, old: undefined, manager: options.fieldManager, subresource: "", now: this.#now() });
@@ -251,6 +252,11 @@ type Place = { operation: "CREATE" | "UPDATE"; subresource: string; namespace: s
 
 /** Nodes register with their status; virtual parts of CRDs are made by the CRD engine. */
 const keepsStatusOnCreate = (info: ResourceInfo): boolean => info.storage === "/nodes" || info.storage === "storage.k8s.io/volumeattachments" || info.storage === "apiregistration.k8s.io/apiservices";
+
+/** A certificate request speaks for who sent it, whatever its body says. */
+function requester({ user }: WriteOptions): Record<string, unknown> {
+  return { username: user.username, groups: [...user.groups], ...(user.uid === undefined ? {} : { uid: user.uid }), ...(user.extra === undefined ? {} : { extra: user.extra }) };
+}
 
 function keepSystemFields(object: ApiObject, old: ApiObject): void {
   const { metadata } = object;
