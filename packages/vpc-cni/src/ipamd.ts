@@ -68,7 +68,6 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   const { settings, ec2, imds, node, clock, log, signal } = options;
   const metrics = createMetrics();
   const instance = await readInstance(imds);
-  const limits = await readEniLimits(instance.instanceType, ec2);
   const host = new HostNetwork({ clock, log, ...(options.netns === undefined ? {} : { netns: options.netns }) });
 
   const primary = host.setUpPrimary(instance.primaryMac, settings.eniMtu);
@@ -86,7 +85,12 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   });
   const firewall = new HostFirewall(options.netns);
   let vpcCidrs = await readVpcCidrs(imds, instance.primaryMac);
-  firewall.set(firewallFor(vpcCidrs));
+  if (firewall.set(firewallFor(vpcCidrs))) {
+    // The first NAT rule makes the kernel track connections that are already open, as new ones: their source port changes
+    // and the other end resets them. Nothing but IMDS was asked so far.
+    imds.close();
+  }
+  const limits = await readEniLimits(instance.instanceType, ec2);
   metrics.connmarkBackend.set({ backend: "nft" }, 1);
 
   const warned = new Set<string>();

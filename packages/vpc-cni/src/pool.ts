@@ -49,7 +49,8 @@ export class Pool {
   #pausedBecause = "";
   #lastAddressRelease = -Infinity;
   #lastChange = -Infinity;
-  #because = "the address pool was not looked at yet";
+  /** What the last attempt to grow failed with. */
+  #trouble = "";
 
   constructor(options: PoolOptions) {
     this.#o = options;
@@ -57,7 +58,9 @@ export class Pool {
 
   /** Why the pool is as it is, in one sentence. */
   get because(): string {
-    return this.#o.clock.now() < this.#pausedUntil ? this.#pausedBecause : this.#because;
+    if (this.#o.clock.now() < this.#pausedUntil) return this.#pausedBecause;
+    const { because } = planGrowth(this.view(), this.#o.settings);
+    return this.#trouble === "" ? because : `${because}; the last attempt failed: ${this.#trouble}`;
   }
 
   view(): PoolView {
@@ -97,18 +100,18 @@ export class Pool {
     const full = new Set<string>();
     for (;;) {
       const plan = planGrowth(this.view(), settings, full);
-      this.#because = plan.because;
       const step = plan.steps[0];
       if (!step) return false;
       log.info("growing the address pool", { ...step, because: plan.because });
       try {
         await this.#apply(step);
         this.#lastChange = clock.now();
+        this.#trouble = "";
         return true;
       } catch (error) {
         this.#o.metrics.ipamdErrors.inc({ fn: "increaseDatastorePool" });
         log.error("cannot grow the address pool", { ...step, err: error });
-        this.#because = `${plan.because}; ${(error as Error).message}`;
+        this.#trouble = (error as Error).message;
         if (!isOutOfAddresses(error)) return true;
         if (step.do === "assign-addresses" && settings.subnetDiscovery) {
           full.add(step.eniId);

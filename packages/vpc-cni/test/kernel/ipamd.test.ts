@@ -74,12 +74,60 @@ test("ENIs go back after their addresses' cooldown, without leaving a rule", asy
   assert.deepEqual((NetworkInterfaces ?? []).map((eni) => eni.NetworkInterfaceId), [], "no ENI is left unattached");
 });
 
+/** Every address ipamd has, by its introspection. */
+const known = () => {
+  const text = node.run(node.netns, "curl", "-sf", "http://127.0.0.1:61679/v1/enis");
+  const cards = JSON.parse(text) as Record<string, { ENIs: Record<string, { AvailableIPv4Cidrs: Record<string, unknown> }> }>;
+  return Object.values(cards["0"]?.ENIs ?? {}).flatMap((eni) => Object.keys(eni.AvailableIPv4Cidrs));
+};
+
 test("an address taken away or given behind ipamd's back is seen", async () => {
   const primary = (await node.enis())[0];
+  const eniId = primary?.NetworkInterfaceId ?? "";
   const held = new Set(pods.map((one) => one.address));
   const free = primary?.PrivateIpAddresses?.find((one) => !one.Primary && !held.has(one.PrivateIpAddress ?? ""))?.PrivateIpAddress ?? "";
-  await node.ec2.send("UnassignPrivateIpAddresses", { NetworkInterfaceId: primary?.NetworkInterfaceId ?? "", PrivateIpAddresses: [free] });
-  await until("ipamd asks for another", 40_000, async () => (await node.shape()) === "9+9");
-  const addresses = (await node.enis())[0]?.PrivateIpAddresses?.map((one) => one.PrivateIpAddress) ?? [];
-  assert.equal(addresses.length, 10);
+  assert.ok(known().includes(`${free}/32`));
+  await node.ec2.send("UnassignPrivateIpAddresses", { NetworkInterfaceId: eniId, PrivateIpAddresses: [free] });
+  await until("ipamd drops it", 20_000, () => !known().includes(`${free}/32`));
+  const given = await node.ec2.send("AssignPrivateIpAddresses", { NetworkInterfaceId: eniId, SecondaryPrivateIpAddressCount: 1 });
+  const address = given.AssignedPrivateIpAddresses?.[0]?.PrivateIpAddress ?? "";
+  await until("ipamd takes it", 20_000, () => known().includes(`${address}/32`));
+});
+
+test("metrics have upstream's names", () => {
+  const text = node.run(node.netns, "curl", "-sf", "http://127.0.0.1:61678/metrics");
+  assert.match(text, /^awscni_eni_allocated 2$/m);
+  assert.match(text, /^awscni_total_ip_addresses 18$/m);
+  assert.match(text, /^awscni_assigned_ip_addresses 1$/m);
+  assert.match(text, /^awscni_eni_max 3$/m);
+  assert.match(text, /^awscni_ip_max 27$/m);
+  assert.match(text, /^awscni_ec2api_req_count\{fn="DescribeNetworkInterfaces"\} \d+$/m);
+  assert.match(text, /^awscni_del_ip_req_count\{reason="PodDeleted"\} 26$/m);
+});
+
+test("kill -9 at any moment of growing and shrinking leaks nothing and doubles nothing", async () => {
+  const addresses = new Map(pods.map((one) => [one.pod, one.address]));
+  for (let round = 0; round < 6; round++) {
+    const added = await Promise.all([1, 2, 3].map(() => addPod()));
+    // While the loop attaches, a random moment later.
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 700));
+    await node.stopIpamd("SIGKILL");
+    for (const { pod, address } of added) addresses.set(pod, address);
+    const [leaver] = pods.splice(0, 1);
+    if (leaver) {
+      assert.equal((await node.call("DEL", leaver.pod)).code, 0);
+      deleteNetns(leaver.pod);
+      addresses.delete(leaver.pod);
+    }
+    await node.startIpamd();
+    assert.equal(new Set(addresses.values()).size, addresses.size, "no address twice");
+    for (const { pod, address } of pods) assert.equal(await node.add(pod), address);
+  }
+  // What EC2 has on the instance and what ipamd knows end up the same.
+  await until("store and EC2 agree", 30_000, async () => {
+    const truth = (await node.enis()).flatMap((eni) => (eni.PrivateIpAddresses ?? []).flatMap((one) => (one.Primary ? [] : `${one.PrivateIpAddress}/32`)));
+    return known().sort().join() === truth.sort().join();
+  });
+  const rules = node.run(node.netns, "ip", "rule").split("\n").flatMap((line) => /^512:.* to (\S+)/.exec(line)?.[1] ?? []);
+  assert.deepEqual(rules.sort(), pods.map((one) => one.address).sort(), "rules of living pods only");
 });
