@@ -70,7 +70,8 @@ export function fabricState(world: World, clusterId: string): FabricState {
       eniIds: cluster.eniIds,
       xeniAddresses: cluster.eniIds.map((id) => store.get("eni", id)?.addresses[0]?.address ?? ""),
       publicAddress: cluster.publicAddress,
-      endpointName: cluster.endpointName,
+      // DNS questions come in lower case.
+      endpointName: cluster.endpointName.toLowerCase(),
       endpointPublicAccess: cluster.endpointPublicAccess,
       endpointPrivateAccess: cluster.endpointPrivateAccess,
       publicAccessCidrs: cluster.publicAccessCidrs,

@@ -166,7 +166,7 @@ export type FabricCluster = {
   readonly xeniAddresses: readonly string[];
   /** From 198.51.100.32/27, on the internet side of the control plane's namespace. */
   readonly publicAddress: string;
-  /** `<32 hex>.gr7.<region>.eks.amazonaws.com`, without scheme. */
+  /** `<32 hex>.gr7.<region>.eks.amazonaws.com`, without scheme, lower case. */
   readonly endpointName: string;
   readonly endpointPublicAccess: boolean;
   readonly endpointPrivateAccess: boolean;
@@ -249,7 +249,7 @@ export type InstanceHostOptions = {
   readonly region: string;
   /** From the settings: default `luajit <repo>/.build/lua/instance-init.lua`. */
   readonly argv: readonly string[];
-  /** The kubelet's command as seen inside the instance; default Node and packages/node/src/kubelet/main.ts below /opt/underlay. */
+  /** The kubelet's command as seen inside the instance; default Node and the bundled kubelet below /opt/underlay. */
   readonly kubeletArgv?: readonly string[];
   /** The address for resolv.conf: base + 2 of the VPC; default 169.254.169.253. */
   readonly resolverOf?: (vpcId: string) => string | undefined;
