@@ -2,14 +2,14 @@
  * OpenAPI v3: the index `/openapi/v3` and one document a group-version. kubectl validates, explains and patches by them.
  *
  * Documents are built on first request and kept only as bytes; the hash in the index depends on what a document is made of,
- * so the index never builds them. `/openapi/v2` is protobuf-only for its last readers (kubectl ≤ 1.28) and answers 404.
- * Read next: `document.ts`, `operations.ts`.
+ * so the index never builds them. `/openapi/v2` holds definitions only. Read next: `document.ts`, `operations.ts`, `swagger.ts`.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { groupVersion, type ResourceInfo } from "../resource-info.ts";
 import type { HttpAnswer, Seams, ServerContext } from "../seams.ts";
 import { groupDocument, type Schemas } from "./document.ts";
+import { encodeSwagger, swaggerDocument } from "./swagger.ts";
 
 const schemasFile = new URL("../../generated/kubernetes-schemas.json", import.meta.url);
 const yearSeconds = 365 * 24 * 3600;
@@ -55,8 +55,23 @@ export function createOpenApi(context: Pick<ServerContext, "resources" | "settin
     return { status: 200, headers, body };
   }
 
+  function swaggerAnswer(accept: string): HttpAnswer {
+    refresh();
+    const asProtobuf = accept.includes("proto-openapi.spec.v2");
+    const key = `v2 ${asProtobuf ? "protobuf" : "json"} ${generation}`;
+    let body = documents.get(key);
+    if (!body) {
+      const document = swaggerDocument(context.resources.all(), readSchemas(), context.settings.version);
+      body = asProtobuf ? encodeSwagger(document) : Buffer.from(JSON.stringify(document));
+      documents.set(key, body);
+    }
+    const type = asProtobuf ? "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" : "application/json";
+    return { status: 200, headers: { "content-type": type, vary: "Accept" }, body };
+  }
+
   return {
     openapi: (question) => {
+      if (question.path === "/openapi/v2") return swaggerAnswer(question.headers.accept ?? "");
       if (question.path !== "/openapi/v3" && !question.path.startsWith("/openapi/v3/")) return undefined;
       refresh();
       const path = question.path.slice("/openapi/v3/".length).replace(/\/$/, "");
