@@ -26,8 +26,11 @@ export type VethItem = {
   readonly name: string;
   readonly mac: string;
   readonly mtu: number;
+  /** Names what the link stands for and where it leads; a link with this alias is the planned one. */
   readonly alias: string;
   readonly proxyArp: boolean;
+  /** The other end is a guest's: it may rename it, or move it into another namespace. */
+  readonly guest: boolean;
   readonly peer: { readonly netns: string; readonly name: string; readonly mac: string; readonly mtu: number; readonly up: boolean };
 };
 

@@ -40,12 +40,12 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
   }
   const planned = [...wanted.values()];
   const veths = planned.filter((item) => item.kind === "veth");
-  for (const veth of veths) if (isWhole(veth, linksOf)) found.push(veth);
+  for (const veth of veths) if (isWhole(veth, linksOf, present)) found.push(veth);
   // Links nobody wants any more, in the namespaces where the fabric makes them.
   const names = new Set(veths.map(keyOf));
   for (const netns of new Set(veths.map((veth) => veth.netns))) {
     for (const link of linksOf(netns)) {
-      const stray: VethItem = { kind: "veth", netns, name: link.name, mac: "", mtu: 0, alias: "", proxyArp: false, peer: { netns: "", name: "", mac: "", mtu: 0, up: false } };
+      const stray: VethItem = { kind: "veth", netns, name: link.name, mac: "", mtu: 0, alias: "", proxyArp: false, guest: false, peer: { netns: "", name: "", mac: "", mtu: 0, up: false } };
       if (link.kind === "veth" && isOurs(link.name) && !names.has(keyOf(stray))) found.push(stray);
     }
   }
@@ -55,20 +55,20 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
 
 const isOurs = (name: string): boolean => /^(eni\d+|vpc-[0-9a-f]{10}|eks-[0-9a-f]{10})$/.test(name);
 
-/** Both ends are there, are each other's peer, and carry their MACs. The guest may have renamed its end. */
-function isWhole(veth: VethItem, linksOf: (netns: string) => Link[]): boolean {
+/** The near end is the planned one, and the far end is where the plan has it (a guest's end: its namespace is there). */
+function isWhole(veth: VethItem, linksOf: (netns: string) => Link[], present: ReadonlySet<string>): boolean {
   const near = linksOf(veth.netns).find((link) => link.name === veth.name);
-  const far = linksOf(veth.peer.netns).find((link) => link.mac === veth.peer.mac && link.link === near?.index);
-  if (near === undefined || far === undefined) return false;
-  return near.up && near.alias === veth.alias && near.mac === veth.mac && near.link === far.index && (far.up || !veth.peer.up);
+  if (near === undefined || !near.up || near.alias !== veth.alias || near.mac !== veth.mac) return false;
+  if (veth.guest) return present.has(veth.peer.netns);
+  const far = linksOf(veth.peer.netns).find((link) => link.mac === veth.peer.mac && link.link === near.index);
+  return far !== undefined && near.link === far.index && far.up;
 }
 
-/** A device the guest took down is the guest's business; one that is up has its lease. */
+/** A device the guest renamed, moved or took down is the guest's business; one that is up has its lease. */
 function isHeld(lease: Extract<Item, { kind: "lease" }>): boolean {
   using rtnl = Rtnl.open(lease.netns);
   const link = rtnl.findLink(lease.dev);
-  if (link === undefined) return false;
-  if (!link.up) return true;
+  if (link === undefined || !link.up) return true;
   const hasAddress = rtnl.listAddresses({ family: 4, dev: lease.dev }).some(({ address }) => address === lease.address);
   const hasDefault = rtnl.listRoutes({ family: 4 }).some((route) => isDefault(route.to) && route.dev === lease.dev);
   return hasAddress && hasDefault;

@@ -36,7 +36,7 @@ export const nothingPriority = 32000;
 /** Connection mark: the reply belongs to an IMDS token request (its TTL is the instance's hop limit). */
 export const tokenReplyMark = 0x2;
 
-export const routerNetns = (cid: string, vpcId: string): string => `ul-${cid}-vpc-${vpcId}`;
+export const routerNetns = (cid: string, vpcId: string): string => `ul-${cid}-${vpcId}`;
 export const internetNetns = (cid: string): string => `ul-${cid}-internet`;
 export const instanceNetns = (cid: string, instanceId: string): string => `ul-${cid}-${instanceId}`;
 export const natNetns = (cid: string, natGatewayId: string): string => `ul-${cid}-${natGatewayId}`;

@@ -36,8 +36,9 @@ export function planEni(o: EniPlan): Item[] {
       name: dev,
       mac: routerMac(subnet.number),
       mtu: vpcMtu,
-      alias: eni.eniId,
+      alias: `${eni.eniId} ${owner.name} ${owner.dev}`,
       proxyArp: true,
+      guest: attachment.kind === "instance",
       peer: { netns: owner.netns, name: owner.dev, mac: eni.mac, mtu: vpcMtu, up: owner.configured },
     },
     { kind: "neighbour", netns, neighbour: { to: primary!, mac: eni.mac, dev } },
@@ -51,19 +52,19 @@ export function planEni(o: EniPlan): Item[] {
   ];
 }
 
-type Owner = { readonly netns: string; readonly dev: string; readonly configured: boolean };
+type Owner = { readonly name: string; readonly netns: string; readonly dev: string; readonly configured: boolean };
 
 /** Where the ENI's other end is, and whether the fabric brings it up (else the guest does, as on EC2). */
 function ownerOf(cid: string, attachment: FabricAttachment): Owner {
   switch (attachment.kind) {
     case "instance": {
-      const { deviceIndex } = attachment;
-      return { netns: instanceNetns(cid, attachment.instanceId), dev: `eth${deviceIndex}`, configured: deviceIndex === 0 };
+      const { deviceIndex, instanceId: name } = attachment;
+      return { name, netns: instanceNetns(cid, name), dev: `eth${deviceIndex}`, configured: deviceIndex === 0 };
     }
     case "nat-gateway":
-      return { netns: natNetns(cid, attachment.natGatewayId), dev: "eth0", configured: true };
+      return { name: attachment.natGatewayId, netns: natNetns(cid, attachment.natGatewayId), dev: "eth0", configured: true };
     case "cluster":
-      return { netns: clusterNetns(cid, attachment.clusterName), dev: `eth${attachment.deviceIndex}`, configured: true };
+      return { name: attachment.clusterName, netns: clusterNetns(cid, attachment.clusterName), dev: `eth${attachment.deviceIndex}`, configured: true };
   }
 }
 

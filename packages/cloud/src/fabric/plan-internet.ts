@@ -53,6 +53,7 @@ export function planWire(o: { cid: string; farNetns: string; farName: string; ne
       mtu: internetMtu,
       alias: o.alias,
       proxyArp: false,
+      guest: false,
       peer: { netns: o.farNetns, name: o.farName, mac: wireFarMac, mtu: internetMtu, up: true },
     },
     { kind: "neighbour", netns: near, neighbour: { to: wireFar, mac: wireFarMac, dev: o.nearName } },

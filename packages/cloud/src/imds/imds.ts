@@ -4,6 +4,7 @@
  * The TTL of token replies (hop limit) is the router's work: plan-router.ts, chain token_reply.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createLog } from "@underlay/log/log";
 import { contains } from "@underlay/addr/cidr";
 import { metadataOf, read } from "./metadata.ts";
 import { maximumTtlSeconds, type Tokens } from "./tokens.ts";
@@ -11,6 +12,7 @@ import type { CloudView, FabricInstance, FabricState } from "../fabric/seam.ts";
 
 export type ImdsOptions = { readonly vpcId: string; readonly view: Pick<CloudView, "state" | "issueRoleCredentials">; readonly tokens: Tokens };
 
+const log = createLog("imds");
 const tokenHeader = "x-aws-ec2-metadata-token";
 const ttlHeader = "x-aws-ec2-metadata-token-ttl-seconds";
 
@@ -18,7 +20,12 @@ const ttlHeader = "x-aws-ec2-metadata-token-ttl-seconds";
 export function createImds(options: ImdsOptions): Server {
   const server = createServer((request, response) => {
     request.resume();
-    answer(options, request, response);
+    try {
+      answer(options, request, response);
+    } catch (err) {
+      log.error("cannot answer a metadata request", { path: request.url, err });
+      if (!response.headersSent) refuse(response, 500);
+    }
   });
   server.keepAliveTimeout = 30_000;
   return server;
@@ -84,6 +91,7 @@ export function findInstance(state: FabricState, vpcId: string, address: string)
 
 const reasons: Readonly<Record<number, string>> = {
   400: "Bad Request",
+  500: "Internal Server Error",
   401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",

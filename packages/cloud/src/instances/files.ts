@@ -49,7 +49,7 @@ function kubeletArgv(): string[] {
   const architecture = process.arch === "arm64" ? "arm64" : "x64";
   return [
     `/opt/underlay/node_modules/node-linux-${architecture}/bin/node`,
-    "/opt/underlay/packages/node/src/kubelet/main.ts",
+    "/opt/underlay/.build/programs/kubelet.mjs",
   ];
 }
 

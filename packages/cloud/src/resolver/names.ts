@@ -42,7 +42,7 @@ export function resolveInVpc(name: string, state: FabricState, vpc: FabricVpc): 
   if (reversed !== undefined && owns(vpc, reversed)) {
     return { found: "name", name: `ip-${reversed.replaceAll(".", "-")}.${domain}`, ttl: 300 };
   }
-  const cluster = state.clusters.find(({ endpointName }) => endpointName === name);
+  const cluster = state.clusters.find(({ endpointName }) => endpointName.toLowerCase() === name);
   if (cluster?.endpointPrivateAccess && cluster.vpcId === vpc.vpcId) {
     return { found: "addresses", addresses: cluster.xeniAddresses, ttl: 60 };
   }
@@ -61,7 +61,7 @@ export function resolveInVpc(name: string, state: FabricState, vpc: FabricVpc): 
 export function resolveOutside(name: string, state: FabricState): Answer {
   const host = internetHosts[name];
   if (host !== undefined) return { found: "addresses", addresses: [host], ttl: 300 };
-  const cluster = state.clusters.find(({ endpointName }) => endpointName === name);
+  const cluster = state.clusters.find(({ endpointName }) => endpointName.toLowerCase() === name);
   if (cluster !== undefined) {
     // With private access only, even the public zone gives the X-ENIs.
     return { found: "addresses", addresses: cluster.endpointPublicAccess ? [cluster.publicAddress] : cluster.xeniAddresses, ttl: 60 };

@@ -15,8 +15,16 @@ export function replyTo(message: Buffer, resolve: Resolve, o: { transport: "udp"
     return message.length >= 12 && (message[2]! & 0x80) === 0 ? formatError(message) : undefined;
   }
   if (query.type !== "query") return undefined;
-  const reply = buildReply(query, resolve, o.authoritative);
-  if (o.transport === "tcp") return streamEncode(reply);
+  try {
+    return encodeReply(query, buildReply(query, resolve, o.authoritative), o.transport);
+  } catch {
+    // A question the library can read but not write again.
+    return formatError(message);
+  }
+}
+
+function encodeReply(query: Packet, reply: Packet, transport: "udp" | "tcp"): Buffer {
+  if (transport === "tcp") return streamEncode(reply);
   const bytes = encode(reply);
   const limit = Math.max(512, Math.min(4096, ednsSize(query) ?? 512));
   if (bytes.length <= limit) return bytes;

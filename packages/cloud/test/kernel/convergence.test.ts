@@ -111,6 +111,20 @@ test("what somebody broke is repaired", async (t) => {
   });
 });
 
+test("what a guest does with its devices is its business", async () => {
+  await withFabric(async (fabric, clusterId) => {
+    const { state, a } = world(clusterId);
+    await fabric.apply(state, "everything");
+    run(a, "ip", "link", "set", "eth0", "down");
+    run(a, "ip", "link", "set", "eth0", "name", "ens5");
+    run(a, "ip", "rule", "add", "from", "10.7.1.20", "table", "7");
+    run(a, "ip", "addr", "add", "10.7.1.21/32", "dev", "lo");
+    const changed = picture(clusterId);
+    await fabric.audit();
+    assertSame(picture(clusterId), changed);
+  });
+});
+
 test("everything is removed with the state", async () => {
   await withFabric(async (fabric, clusterId) => {
     const { state } = world(clusterId);

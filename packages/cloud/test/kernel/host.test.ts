@@ -77,7 +77,7 @@ test("an instance boots in its namespace, is adopted by the next host, and is go
     await second.ensureRunning(instance);
     assert.equal(pid(), init, "adopted, not booted again");
     await second.terminate("i-a");
-    assert.equal(existsSync(`/proc/${init}`), false);
+    await until("init is gone (reaped by this process, its parent)", () => !existsSync(`/proc/${init}`));
     assert.equal(existsSync(join(stateDir, "instances/i-a")), false);
   });
 });
