@@ -5,8 +5,8 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { build } from "esbuild";
+import { join, relative, resolve } from "node:path";
+import { build, type Plugin } from "esbuild";
 
 const repo = resolve(process.argv[2] ?? ".");
 const out = join(repo, ".build/programs");
@@ -31,12 +31,28 @@ const programs: Readonly<Record<string, string>> = {
   flow: "packages/images/src/tools/flow.ts",
 };
 
+/** A source file that asks where it is (for a table or a program beside it) gets its own place, not the bundle's. */
+const keepPlaces: Plugin = {
+  name: "keep-places",
+  setup: ({ onLoad }) => {
+    onLoad({ filter: /packages\/[^/]+\/src\/.*\.ts$/ }, (file) => {
+      const text = readFileSync(file.path, "utf8");
+      if (!text.includes("import.meta.")) return undefined;
+      const url = `new URL(${JSON.stringify(`../../${relative(repo, file.path)}`)}, import.meta.url)`;
+      const placed = text
+        .replaceAll("import.meta.url", "__ownUrl")
+        .replaceAll("import.meta.dirname", 'process.getBuiltinModule("node:path").dirname(process.getBuiltinModule("node:url").fileURLToPath(__ownUrl))');
+      return { contents: `const __ownUrl = ${url}.href;\n${placed}`, loader: "ts" };
+    });
+  },
+};
+
 const stampFile = join(out, ".stamp");
 const stamp = hashSources();
 if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== stamp) {
   mkdirSync(out, { recursive: true });
   await build({
-    entryPoints: Object.fromEntries(Object.entries(programs).map(([name, entry]) => [name, join(repo, entry)])),
+    entryPoints: Object.fromEntries(Object.entries(programs).filter(([, entry]) => existsSync(join(repo, entry))).map(([name, entry]) => [name, join(repo, entry)])),
     outdir: out,
     outExtension: { ".js": ".mjs" },
     bundle: true,
@@ -46,6 +62,7 @@ if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== stamp) {
     keepNames: true,
     logLevel: "warning",
     // Native code stays a package of its own, found from .build/programs by the usual walk up to node_modules.
+    plugins: [keepPlaces],
     external: ["koffi", "pg-native", "classic-level"],
     // CommonJS dependencies inside an ES module bundle still call require() for Node's own modules.
     banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },

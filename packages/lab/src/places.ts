@@ -40,7 +40,7 @@ export function placesOf(root: string, clusterName: string): Places {
   return {
     clusterName,
     stateDir,
-    repoDir: repositoryRoot(),
+    repoDir: resolve(import.meta.dirname, "../../.."),
     nodeBinary: process.execPath,
     record: join(stateDir, "cluster.json"),
     caCert: join(stateDir, "pki/ca.crt"),
@@ -50,12 +50,6 @@ export function placesOf(root: string, clusterName: string): Places {
     logs: join(stateDir, "logs"),
     pids: join(stateDir, "pids"),
   };
-}
-
-/** The repository this code runs from: the sources in `packages/lab/src`, or a bundle in `.build/programs`. */
-function repositoryRoot(): string {
-  const here = import.meta.dirname;
-  return here.endsWith("/.build/programs") ? resolve(here, "../..") : resolve(here, "../../..");
 }
 
 /** Names of the clusters that have state here. */

@@ -223,9 +223,9 @@ function spread(subnets: readonly Subnet[]): Subnet[] {
   return [...zones.values()].slice(0, 2);
 }
 
-/** 10.100.0.0/16, or 172.20.0.0/16 when the VPC overlaps 10.0.0.0/8's part of it. */
+/** 172.20.0.0/16 when the VPC lies in 10.0.0.0/8 (the workshop's does), else 10.100.0.0/16. */
 export function serviceCidrFor(vpcCidrs: readonly string[], given: string | undefined): string {
-  if (given === undefined) return vpcCidrs.some((cidr) => overlaps(cidr, "10.100.0.0/16")) ? "172.20.0.0/16" : "10.100.0.0/16";
+  if (given === undefined) return vpcCidrs.some((cidr) => overlaps(cidr, "10.0.0.0/8")) ? "172.20.0.0/16" : "10.100.0.0/16";
   const bad = (why: string) => new ApiError("InvalidParameterException", `The specified service CIDR ${given} is invalid: ${why}`);
   if (!isCidr(given)) throw bad("it is not a CIDR block");
   const cidr = parseCidr(given);
