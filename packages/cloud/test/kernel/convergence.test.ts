@@ -1,5 +1,10 @@
 /** The fabric against a kernel that is not as it left it: restarts, drift, leftovers. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { listNetns } from "@underlay/kernel/netns";
 import { openFabric, removeNamespaces } from "../../src/fabric/fabric.ts";
@@ -108,6 +113,30 @@ test("what somebody broke is repaired", async (t) => {
     const server = await echoServer(internet, "192.0.2.10", 80);
     assert.equal(await reaches(b, "192.0.2.10", 80), true);
     await server.close();
+  });
+});
+
+test("a fabric killed at any moment of its work leaves nothing the next one cannot put right", async () => {
+  await withFabric(async (fabric, clusterId) => {
+    const { state } = world(clusterId);
+    await fabric.apply(state, "everything");
+    const whole = picture(clusterId);
+    const directory = mkdtempSync(join(tmpdir(), "underlay-killed-"));
+    const file = join(directory, "state.json");
+    writeFileSync(file, JSON.stringify(state));
+    try {
+      for (const afterMs of [3, 11, 17, 29, 41, 53, 67, 83]) {
+        const child = spawn(process.execPath, [join(import.meta.dirname, "killed-fabric.ts"), clusterId, file], { stdio: ["ignore", "pipe", "inherit"] });
+        await once(child.stdout, "data");
+        await new Promise((resolve) => setTimeout(resolve, afterMs));
+        child.kill("SIGKILL");
+        await once(child, "exit");
+        await fabric.apply(state, "everything");
+        assertSame(picture(clusterId), whole);
+      }
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });
 
