@@ -4,6 +4,7 @@
  * instances or control planes (no root needed; for API conformance tests and for trying it out).
  */
 import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { createLog } from "@underlay/log/log";
 import { openCloud } from "./cloud.ts";
 import { readSettings } from "./settings.ts";
@@ -21,7 +22,10 @@ door.on("error", (err) => {
   log.error("cannot open the host door", { port: settings.apiPort, err });
   process.exit(1);
 });
-door.listen(settings.apiPort, "127.0.0.1", () => log.info("AWS API is ready", { endpoint: `http://127.0.0.1:${settings.apiPort}`, region: settings.region }));
+door.listen(settings.apiPort, "127.0.0.1", () => {
+  const { port } = door.address() as AddressInfo;
+  log.info("AWS API is ready", { endpoint: `http://127.0.0.1:${port}`, region: settings.region });
+});
 
 let stopping = false;
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
