@@ -1,11 +1,13 @@
-/** The recent changes of one storage, for watches that resume. Bounded by age and number; knows what it has forgotten. */
+/** The recent changes of one storage, for watches that resume. Bounded by age, number and size; knows what it has forgotten. */
 import type { StoreEvent } from "./store.ts";
 
 const keepMs = 6 * 60_000;
 const keepAtMost = 5_000;
+const keepCharacters = 8 * 1024 * 1024;
 
 export class History {
   #events: StoreEvent[] = [];
+  #characters = 0;
   /** Every change after this revision is known. */
   #completeAfter = 0;
 
@@ -15,8 +17,9 @@ export class History {
 
   push(event: StoreEvent): void {
     this.#events.push(event);
+    this.#characters += event.entry.json.length;
     // Trim in strides, so that a push is cheap.
-    if (this.#events.length > keepAtMost * 1.25) this.#forget(this.#events.length - keepAtMost);
+    if (this.#events.length > keepAtMost * 1.25 || this.#characters > keepCharacters) this.#forget(Math.ceil(this.#events.length / 5));
     else if (this.#events.length % 256 === 0) this.#forget(firstAfter(this.#events, (e) => e.at > event.at - keepMs));
   }
 
@@ -29,6 +32,7 @@ export class History {
     const last = this.#events[count - 1];
     if (last === undefined) return;
     this.#completeAfter = last.revision;
+    for (const event of this.#events.slice(0, count)) this.#characters -= event.entry.json.length;
     this.#events = this.#events.slice(count);
   }
 }
