@@ -3,6 +3,7 @@
  * boots an instance again when its init ended by itself. It knows nothing of what init does (that is `node`'s), nor of links
  * (the fabric's). An instance that boots again gets a bare network first, as a machine does.
  */
+import { existsSync } from "node:fs";
 import { createLog } from "@underlay/log/log";
 import { findAdopted, killTree, spawnDetached, waitExit } from "@underlay/kernel/processes";
 import { instanceNetns } from "../fabric/places.ts";
@@ -37,6 +38,8 @@ class LocalInstanceHost implements InstanceHost {
     if (this.#kept.has(instanceId)) return;
     const places = placesOf(this.#options.stateDir, instanceId);
     const adopted = findAdopted(places.pidFile);
+    // It ran before and ended while nobody kept it: what it left in its network is as gone as its memory.
+    if (adopted === undefined && existsSync(places.pidFile)) await this.#options.resetInstance?.(instanceId);
     const process = adopted ?? this.#boot(instance, places);
     log.info(adopted === undefined ? "booted instance" : "adopted instance", { instanceId, pid: process.pid });
     const kept: Kept = { process, stop: new AbortController(), startedAt: Date.now(), pauseMs: firstPauseMs };

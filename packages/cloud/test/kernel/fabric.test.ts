@@ -37,6 +37,19 @@ test("instances of one group reach each other in a subnet and across subnets, wi
   });
 });
 
+test("ICMP echo is answered by instances where groups allow it, and never by the subnet's router", async () => {
+  await withFabric(async (fabric, clusterId) => {
+    const { state, a } = twoSubnets(clusterId);
+    await fabric.apply(state, "everything");
+    // An echo request by hand: type 8, code 0, checksum. What comes back begins with type 0.
+    const ping = (address: string): string =>
+      run(a, "sh", "-c", `printf '\\010\\000\\367\\375\\000\\001\\000\\001' | socat -t 0.5 - IP4-SENDTO:${address}:1 | od -An -tx1`).trim();
+    assert.match(ping("10.7.1.11"), /^00 00/);
+    assert.match(ping("10.7.2.10"), /^00 00/);
+    assert.equal(ping("10.7.1.1"), "");
+  });
+});
+
 test("an address nobody owns is answered for by ARP, and its packets vanish", async () => {
   await withFabric(async (fabric, clusterId) => {
     const { state, a } = twoSubnets(clusterId);

@@ -8,7 +8,7 @@ import { bindMount } from "@underlay/kernel/mounts";
 import { netnsPath } from "@underlay/kernel/netns";
 import { openInstanceHost } from "../../src/instances/host.ts";
 import type { FabricInstance, InstanceHost } from "../../src/fabric/seam.ts";
-import { addInstance, addSubnet, addVpc, emptyState, withFabric } from "./world.ts";
+import { addInstance, addSubnet, addVpc, emptyState, run, withFabric } from "./world.ts";
 
 type Place = { host(): Promise<InstanceHost>; instance: FabricInstance; netns: string; stateDir: string; pid(): number | undefined; exits: string[] };
 
@@ -89,6 +89,22 @@ test("an instance whose init died boots again", async () => {
     process.kill(init, "SIGKILL");
     await until("another init runs", () => pid() !== undefined && pid() !== init && existsSync(`/proc/${pid()}`));
     assert.deepEqual(exits, ["i-a"]);
+  });
+});
+
+test("an instance that died while no host ran boots with a bare network", async () => {
+  await withInstance(async ({ host, instance, netns, pid }) => {
+    const first = await host();
+    await first.ensureRunning(instance);
+    await first.close();
+    const init = pid()!;
+    run(netns, "ip", "rule", "add", "from", "10.7.1.10", "table", "7");
+    process.kill(init, "SIGKILL");
+    await until("init is gone", () => !existsSync(`/proc/${init}`));
+    await (await host()).ensureRunning(instance);
+    assert.notEqual(pid(), init);
+    assert.doesNotMatch(run(netns, "ip", "rule"), /10\.7\.1\.10/);
+    assert.match(run(netns, "ip", "-o", "addr", "show", "eth0"), /10\.7\.1\.10\/24/);
   });
 });
 
