@@ -71,7 +71,8 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
 
   packets.program("everything");
   const inside = await plane.openListeners(view);
-  const clusters = startClusterLifecycle({ world, settings: plane.keeps ? settings : { ...settings, controlPlane: { ...settings.controlPlane, programs: [] } }, clusterNetns: (name) => plane.fabric.clusterNetns(name), settled: packets.settled, log });
+  const clusterNetns = (name: string) => plane.fabric.clusterNetns(name);
+  const clusters = startClusterLifecycle({ world, settings, clusterNetns, settled: packets.settled, log });
   const nodegroups = startNodegroupLifecycle({ world, settings, log });
   const instances = startInstanceLifecycle({ world, host: plane.host, settled: packets.settled, fabricState: state, log });
 
@@ -127,8 +128,6 @@ function programmer(fabric: Fabric, state: () => FabricState, log: Log) {
 type Plane = {
   readonly fabric: Fabric;
   readonly host: InstanceHost;
-  /** False when control planes cannot run. */
-  readonly keeps: boolean;
   openListeners(view: CloudView): Promise<{ close(): Promise<void> }>;
 };
 
@@ -152,10 +151,10 @@ async function openPlane(settings: Settings): Promise<Plane> {
     resolverOf: (vpcId) => fabric.resolverOf(vpcId),
     resetInstance: (instanceId) => fabric.resetInstance(instanceId),
   });
-  return { fabric, host, keeps: true, openListeners: (view) => openListeners({ clusterId, stateDir, region, caCertFile, caKeyFile, fabric, view }) };
+  return { fabric, host, openListeners: (view) => openListeners({ clusterId, stateDir, region, caCertFile, caKeyFile, fabric, view }) };
 }
 
-/** State without packets: instances "run" at once, control planes do not. */
+/** State without packets: instances "run" at once, control planes have no namespace, only their host door. */
 const noPackets: Plane = {
   fabric: {
     apply: () => Promise.resolve(),
@@ -165,7 +164,6 @@ const noPackets: Plane = {
     close: () => Promise.resolve(),
   },
   host: { ensureRunning: () => Promise.resolve(), terminate: () => Promise.resolve(), close: () => Promise.resolve() },
-  keeps: false,
   openListeners: () => Promise.resolve({ close: () => Promise.resolve() }),
 };
 

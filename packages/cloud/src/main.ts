@@ -1,7 +1,7 @@
 /**
  * The embedded AWS as one process: settings → store → services → fabric → listeners → host door → keepers.
- * `node packages/cloud/src/main.ts <settings.json>`. With `--no-fabric` it serves the APIs and keeps state, without packets,
- * instances or control planes (no root needed; for API conformance tests and for trying it out).
+ * `node packages/cloud/src/main.ts <settings.json>`. With `--no-fabric` it serves the APIs and keeps state without packets or instances, and
+ * control planes have only their host door (no root needed; for API conformance tests and for trying it out).
  */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
