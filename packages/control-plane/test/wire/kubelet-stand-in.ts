@@ -115,15 +115,15 @@ export class KubeletStandIn {
     send(1, announce);
     const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
     socket.on("data", (chunk: Buffer) => send(0, chunk));
-    socket.on("end", () => client.close(1000));
+    socket.on("end", () => client.send(Buffer.from([255, 0])));
+    socket.on("close", () => client.close(1000));
     socket.on("error", (error) => {
       send(1, Buffer.from(`error forwarding port ${port} to pod, uid : ${error.message}`));
       client.close(1000);
     });
     client.on("message", (data: Buffer) => {
-      if (data[0] !== 0) return;
-      if (data.length === 1) socket.end();
-      else socket.write(data.subarray(1));
+      if (data[0] === 255) socket.end();
+      else if (data[0] === 0) socket.write(data.subarray(1));
     });
     client.on("close", () => socket.destroy());
   }

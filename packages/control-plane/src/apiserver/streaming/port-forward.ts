@@ -1,7 +1,7 @@
 /**
  * Port-forward: SPDY streams (plain or tunnelled in a WebSocket) and client-node's legacy WebSocket, joined to one legacy
  * WebSocket a connection at the kubelet (`?ports=N`): channel 0 data, 1 errors, the first message on each is the port.
- * Half-close: an empty message on the data channel, either way, says that no more will come that way.
+ * Half-close: the message 255, 0 says that no more data will come that way, as close messages of `v5.channel.k8s.io` do.
  */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
@@ -13,6 +13,7 @@ import { congestion } from "./congestion.ts";
 import type { SpdyStream } from "./spdy.ts";
 
 const spdyVersion = "portforward.k8s.io";
+const closeChannel = 255;
 
 /** Opens the kubelet's socket for one connection to a port; it comes paused. */
 export type OpenPort = (port: number) => Promise<WebSocket>;
@@ -45,6 +46,7 @@ function joinLegacy(client: WebSocket, kubelets: readonly WebSocket[]): void {
   const fromClient = congestion(client, () => Math.max(...kubelets.map((kubelet) => kubelet.bufferedAmount)));
   client.on("message", (data) => {
     const bytes = Buffer.from(bytesOf(data));
+    if (bytes[0] === closeChannel) return kubelets[(bytes[1] ?? 0) >> 1]?.send(Buffer.from([closeChannel, (bytes[1] ?? 0) & 1]));
     const kubelet = kubelets[(bytes[0] ?? 0) >> 1];
     if (kubelet?.readyState !== kubelet?.OPEN) return;
     bytes[0] = (bytes[0] ?? 0) & 1;
@@ -54,6 +56,8 @@ function joinLegacy(client: WebSocket, kubelets: readonly WebSocket[]): void {
   for (const [index, kubelet] of kubelets.entries()) {
     kubelet.on("message", (data) => {
       const bytes = Buffer.from(bytesOf(data));
+      // client-node knows no half-close: the channel just falls silent.
+      if (bytes[0] === closeChannel) return;
       bytes[0] = index * 2 + (bytes[0] ?? 0);
       if (client.readyState === client.OPEN) client.send(bytes);
       congestions[index]?.check();
@@ -116,6 +120,7 @@ class Pairs {
     const announced = [false, false];
     kubelet.on("message", (message) => {
       const bytes = bytesOf(message);
+      if (bytes[0] === closeChannel) return data.end();
       const which = (bytes[0] ?? 0) & 1;
       if (!announced[which]) {
         // The first message on a channel only repeats the port.
@@ -124,15 +129,14 @@ class Pairs {
       }
       const payload = bytes.subarray(1);
       if (which === 1) error.write(payload);
-      else if (payload.length === 0) data.end();
       else data.write(payload);
       fromKubelet.check();
     });
-    const toKubelet = (chunk: Buffer) => {
-      if (kubelet.readyState === kubelet.OPEN) kubelet.send(Buffer.concat([Buffer.from([0]), chunk]));
+    const toKubelet = (channel: number, chunk: Buffer) => {
+      if (kubelet.readyState === kubelet.OPEN) kubelet.send(Buffer.concat([Buffer.from([channel]), chunk]));
       fromClient.check();
     };
-    data.listen(toKubelet, () => toKubelet(Buffer.alloc(0)));
+    data.listen((chunk) => toKubelet(0, chunk), () => toKubelet(closeChannel, Buffer.from([0])));
     kubelet.on("close", () => {
       fromKubelet.stop();
       fromClient.stop();
