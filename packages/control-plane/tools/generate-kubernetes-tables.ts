@@ -6,6 +6,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Stored } from "../src/apiserver/stored.ts";
 
 const folder = process.argv[2];
 if (!folder) throw new Error("usage: generate-kubernetes-tables.ts <data folder>");
@@ -13,7 +14,7 @@ const out = join(import.meta.dirname, "../src/generated");
 const source = "Kubernetes 1.36: OpenAPI v2 document, Go type defaults, protobuf definitions (Apache-2.0)";
 const read = (name: string) => JSON.parse(readFileSync(join(folder, name), "utf8"));
 
-type Schema = Record<string, any>;
+type Schema = Record<string, Stored>;
 const openapi: Record<string, Schema> = read("kubernetes-openapi-v2.json").definitions;
 const defaults: Record<string, Schema> = read("kubernetes-type-defaults.json");
 const messages: Record<string, Record<string, [number, string]>> = read("kubernetes-protobuf-fields.json");
@@ -61,7 +62,7 @@ for (const name of new Set([...Object.keys(openapi), ...Object.keys(defaults)]))
 // Types shared by every group list every group as their kind's owner; keep only what is served.
 for (const name of metaRoots) {
   const kinds = schemas[name]?.["x-kubernetes-group-version-kind"];
-  if (kinds) schemas[name]!["x-kubernetes-group-version-kind"] = kinds.filter((gvk: any) => gvk.group === "" && gvk.version === "v1");
+  if (kinds) schemas[name]!["x-kubernetes-group-version-kind"] = kinds.filter((gvk: Stored) => gvk.group === "" && gvk.version === "v1");
 }
 const text = JSON.stringify({ $source: source, schemas: sorted(schemas) }).replaceAll("#/definitions/", "#/components/schemas/");
 writeFileSync(join(out, "kubernetes-schemas.json"), text + "\n");

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { startTestServer, until, type TestServer } from "./api-server.ts";
 import { KubeletStandIn } from "./kubelet-stand-in.ts";
+import type { Stored } from "../../src/apiserver/stored.ts";
 
 let cluster: TestServer;
 let kubelet: KubeletStandIn;
@@ -178,7 +179,7 @@ test("client-node execs and forwards ports with its own WebSockets", async () =>
   const stdout = new PassThrough();
   let text = "";
   stdout.on("data", (chunk) => (text += chunk));
-  const status = await new Promise<any>((resolve, reject) => {
+  const status = await new Promise<Stored>((resolve, reject) => {
     new Exec(config).exec("default", "web", "main", ["sh", "-c", "echo hi; exit 4"], stdout, null, null, false, resolve).catch(reject);
   });
   assert.equal(status.details.causes[0].message, "4");

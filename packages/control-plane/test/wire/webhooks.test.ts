@@ -5,12 +5,13 @@ import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { createAuthority, issueLeaf } from "@underlay/pki/authority";
 import { startTestServer, type TestServer } from "./api-server.ts";
+import type { Stored } from "../../src/apiserver/stored.ts";
 
 let cluster: TestServer;
 let hook: Server;
 let caBundle = "";
 /** Every review the hook got, by path. */
-const reviews: { path: string; request: any }[] = [];
+const reviews: { path: string; request: Stored }[] = [];
 
 before(async () => {
   cluster = await startTestServer();
@@ -49,7 +50,7 @@ after(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
-function answer(path: string, request: any): object {
+function answer(path: string, request: Stored): object {
   if (path.startsWith("/sidecar")) {
     const patch = [{ op: "add", path: "/spec/containers/-", value: { name: "sidecar", image: "proxy" } }];
     return { allowed: true, patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64"), warnings: ["a sidecar was added"] };

@@ -6,6 +6,7 @@ import { randomInt } from "node:crypto";
 import { forbidden } from "../api-error.ts";
 import type { ApiObject } from "../api-object.ts";
 import type { AdmissionRequest, ObjectReader } from "../seams.ts";
+import type { Stored } from "../stored.ts";
 
 const mirrorAnnotation = "kubernetes.io/config.mirror";
 const tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -38,11 +39,11 @@ function addServiceAccount(request: AdmissionRequest, pod: ApiObject, objects: O
   if (automount) mountToken(spec);
 }
 
-function mountToken(spec: any): void {
+function mountToken(spec: Stored): void {
   const containers = [...(spec.initContainers ?? []), ...(spec.containers ?? [])];
-  const lacking = containers.filter((container) => !(container.volumeMounts ?? []).some((mount: any) => mount.mountPath === tokenPath));
+  const lacking = containers.filter((container) => !(container.volumeMounts ?? []).some((mount: Stored) => mount.mountPath === tokenPath));
   if (lacking.length === 0) return;
-  let volume = (spec.volumes ?? []).find((candidate: any) => candidate.name.startsWith(volumePrefix));
+  let volume = (spec.volumes ?? []).find((candidate: Stored) => candidate.name.startsWith(volumePrefix));
   if (!volume) {
     volume = tokenVolume(volumePrefix + randomSuffix());
     spec.volumes = [...(spec.volumes ?? []), volume];
@@ -95,11 +96,11 @@ function setPriority(request: AdmissionRequest, pod: ApiObject, objects: ObjectR
 }
 
 /** An update may not take these away either, but only creation has to add both. */
-function addTolerations(spec: any, creating: boolean): void {
+function addTolerations(spec: Stored, creating: boolean): void {
   if (!creating && spec.tolerations === undefined) return;
   for (const key of ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]) {
     const tolerated = (spec.tolerations ?? []).some(
-      (toleration: any) =>
+      (toleration: Stored) =>
         (toleration.key === key || !toleration.key) && (toleration.effect === "NoExecute" || !toleration.effect),
     );
     if (!tolerated) {

@@ -8,6 +8,7 @@ import type { ObjectReader } from "../seams.ts";
 import { dialErrorText } from "../streaming/dial-error.ts";
 import { serviceEndpoint } from "../streaming/service-endpoint.ts";
 import type { Webhook } from "./webhook-match.ts";
+import type { Stored } from "../stored.ts";
 
 export type WebhookAnswer = {
   readonly allowed: boolean;
@@ -31,7 +32,7 @@ export async function callWebhook(webhook: Webhook, review: ApiObject, objects: 
 
 type Target = { readonly url: string; readonly address: string; readonly port: number; readonly name: string; readonly path: string };
 
-function targetOf(client: any, seconds: number, objects: ObjectReader): Target {
+function targetOf(client: Stored, seconds: number, objects: ObjectReader): Target {
   if (client.service) {
     const { namespace, name, path = "", port = 443 } = client.service;
     const host = `${name}.${namespace}.svc`;
@@ -80,7 +81,7 @@ function failureText(error: NodeJS.ErrnoException, { address, port }: Target, se
 }
 
 function readAnswer(body: string, uid: string): WebhookAnswer {
-  let review: any;
+  let review: Stored;
   try {
     review = JSON.parse(body);
   } catch {

@@ -1,15 +1,16 @@
 /** Which webhooks a request concerns: rules, scope, selectors, match conditions. */
 import { matchesLabelSelector } from "@underlay/kube/selectors";
 import type { AdmissionRequest, ObjectReader } from "../seams.ts";
+import type { Stored } from "../stored.ts";
 
 // Configurations are stored validated; a webhook is read as it stands there.
-export type Webhook = any;
+export type Webhook = Stored;
 
 /** Does a webhook's rule list name this request. Pure. */
 export function rulesMatch(webhook: Webhook, request: AdmissionRequest): boolean {
   const { info, operation, subresource } = request;
   const resource = subresource === "" ? info.plural : `${info.plural}/${subresource}`;
-  return (webhook.rules ?? []).some((rule: any) => {
+  return (webhook.rules ?? []).some((rule: Stored) => {
     if (!has(rule.operations, operation) || !has(rule.apiGroups, info.group) || !has(rule.apiVersions, info.version)) return false;
     if (rule.scope === "Namespaced" && (!info.namespaced || info.storage === "/namespaces")) return false;
     if (rule.scope === "Cluster" && info.namespaced) return false;

@@ -4,6 +4,7 @@ import { kubernetesTime, type ApiObject } from "../api-object.ts";
 import type { ResourceInfo } from "../resource-info.ts";
 import type { Decision, RequestAttributes, UserInfo } from "../seams.ts";
 import type { Rbac } from "./rbac.ts";
+import type { Stored } from "../stored.ts";
 
 type Parts = {
   readonly authorize: (user: UserInfo, asked: RequestAttributes) => Promise<Decision>;
@@ -44,7 +45,7 @@ function answer(object: ApiObject, status: object): ApiObject {
   return { ...object, metadata: object.metadata ?? {}, status };
 }
 
-function checkSubject(info: ResourceInfo, spec: any, namespace: string): void {
+function checkSubject(info: ResourceInfo, spec: Stored, namespace: string): void {
   if (!spec.resourceAttributes === !spec.nonResourceAttributes) {
     throw invalid(info, "", [{
       type: "Invalid", field: "spec.resourceAttributes", value: spec.resourceAttributes ?? null,
@@ -62,14 +63,14 @@ function checkSubject(info: ResourceInfo, spec: any, namespace: string): void {
   }
 }
 
-const subjectOf = (spec: any): UserInfo => ({
+const subjectOf = (spec: Stored): UserInfo => ({
   username: spec.user ?? "",
   groups: spec.groups ?? [],
   ...(spec.uid ? { uid: spec.uid } : {}),
   ...(spec.extra ? { extra: spec.extra } : {}),
 });
 
-async function accessStatus(user: UserInfo, spec: any, { authorize }: Parts): Promise<object> {
+async function accessStatus(user: UserInfo, spec: Stored, { authorize }: Parts): Promise<object> {
   const r = spec.resourceAttributes;
   const decision = await authorize(user, {
     verb: (r ?? spec.nonResourceAttributes)?.verb ?? "",
@@ -102,7 +103,7 @@ function rulesStatus(user: UserInfo, namespace: string, rbac: Rbac): object {
   return { resourceRules, nonResourceRules, incomplete: false };
 }
 
-async function tokenStatus(spec: any, parts: Parts): Promise<object> {
+async function tokenStatus(spec: Stored, parts: Parts): Promise<object> {
   const asked: readonly string[] = spec.audiences?.length ? spec.audiences : parts.audiences;
   const user = spec.token ? await parts.authenticateToken(spec.token, asked) : undefined;
   if (!user) return { authenticated: false, user: {}, error: "[invalid bearer token]" };

@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import { parseQuantity } from "@underlay/kube/quantity";
 import { hasFormat, isCidr } from "../crd/formats.ts";
 import { patternOf } from "../crd/validate.ts";
+import type { Stored } from "../stored.ts";
 
 class Ip {
   readonly text: string;
@@ -59,7 +60,7 @@ function build(): Environment {
   env.registerType("URL", Url);
   env.registerType("Quantity", Quantity);
   env.registerType("NamedFormat", NamedFormat);
-  const add = (signature: string, handler: (...args: any[]) => unknown) => {
+  const add = (signature: string, handler: (...args: Stored[]) => unknown) => {
     // Some libraries come with the evaluator already; its own versions stay.
     try {
       env.registerFunction(signature, handler);
@@ -98,18 +99,18 @@ function build(): Environment {
   add("string.upperAscii(): string", (text: string) => text.toUpperCase());
   add("string.trim(): string", (text: string) => text.trim());
   add("string.charAt(int): string", (text: string, at: bigint) => text.charAt(Number(at)));
-  add("list.isSorted(): bool", (list: any[]) => list.every((item, i) => i === 0 || list[i - 1] <= item));
-  add("list.sum(): dyn", (list: any[]) => list.reduce((sum, item) => sum + item, typeof list[0] === "number" ? 0 : 0n));
-  add("list.min(): dyn", (list: any[]) => list.reduce((a, b) => (b < a ? b : a)));
-  add("list.max(): dyn", (list: any[]) => list.reduce((a, b) => (b > a ? b : a)));
-  add("list.indexOf(dyn): int", (list: any[], item: unknown) => BigInt(list.indexOf(item)));
-  add("list.lastIndexOf(dyn): int", (list: any[], item: unknown) => BigInt(list.lastIndexOf(item)));
+  add("list.isSorted(): bool", (list: Stored[]) => list.every((item, i) => i === 0 || list[i - 1] <= item));
+  add("list.sum(): dyn", (list: Stored[]) => list.reduce((sum, item) => sum + item, typeof list[0] === "number" ? 0 : 0n));
+  add("list.min(): dyn", (list: Stored[]) => list.reduce((a, b) => (b < a ? b : a)));
+  add("list.max(): dyn", (list: Stored[]) => list.reduce((a, b) => (b > a ? b : a)));
+  add("list.indexOf(dyn): int", (list: Stored[], item: unknown) => BigInt(list.indexOf(item)));
+  add("list.lastIndexOf(dyn): int", (list: Stored[], item: unknown) => BigInt(list.lastIndexOf(item)));
   // Set operations are `sets.contains(a, b)`: a receiver of a type that only this constant has.
   env.registerType("SetLibrary", SetLibrary);
   env.registerConstant("sets", "SetLibrary", new SetLibrary());
-  add("SetLibrary.contains(list, list): bool", (_: unknown, a: any[], b: any[]) => b.every((item) => a.includes(item)));
-  add("SetLibrary.intersects(list, list): bool", (_: unknown, a: any[], b: any[]) => b.some((item) => a.includes(item)));
-  add("SetLibrary.equivalent(list, list): bool", (_: unknown, a: any[], b: any[]) =>
+  add("SetLibrary.contains(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) => b.every((item) => a.includes(item)));
+  add("SetLibrary.intersects(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) => b.some((item) => a.includes(item)));
+  add("SetLibrary.equivalent(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) =>
     a.every((item) => b.includes(item)) && b.every((item) => a.includes(item)));
   env.registerType("FormatLibrary", FormatLibrary);
   env.registerConstant("format", "FormatLibrary", new FormatLibrary());

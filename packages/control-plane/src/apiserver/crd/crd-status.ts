@@ -1,6 +1,7 @@
 /** The status a CustomResourceDefinition should have. Pure. */
 import { isDeepStrictEqual } from "node:util";
 import type { ApiObject } from "../api-object.ts";
+import type { Stored } from "../stored.ts";
 
 type Accepted = { readonly ok: true } | { readonly ok: false; readonly reason: string; readonly message: string };
 
@@ -31,7 +32,7 @@ function isOlder(a: ApiObject, b: ApiObject): boolean {
 export function wantedStatus(crd: ApiObject, others: readonly ApiObject[], now: string): object | undefined {
   const accepted = acceptNames(crd, others);
   const status = crd["status"] ?? {};
-  const conditions: any[] = structuredClone(status.conditions ?? []);
+  const conditions: Stored[] = structuredClone(status.conditions ?? []);
   set(conditions, now, accepted.ok
     ? { type: "NamesAccepted", status: "True", reason: "NoConflicts", message: "no conflicts found" }
     : { type: "NamesAccepted", status: "False", reason: accepted.reason, message: accepted.message });
@@ -40,7 +41,7 @@ export function wantedStatus(crd: ApiObject, others: readonly ApiObject[], now: 
   } else if (!conditions.some((condition) => condition.type === "Established" && condition.status === "True")) {
     set(conditions, now, { type: "Established", status: "False", reason: "NotAccepted", message: "not all names are accepted" });
   }
-  const stored = crd["spec"].versions.find((version: any) => version.storage)?.name;
+  const stored = crd["spec"].versions.find((version: Stored) => version.storage)?.name;
   const wanted = {
     ...status,
     conditions,
@@ -50,7 +51,7 @@ export function wantedStatus(crd: ApiObject, others: readonly ApiObject[], now: 
   return isDeepStrictEqual(wanted, status) ? undefined : wanted;
 }
 
-function set(conditions: any[], now: string, condition: { type: string; status: string; reason: string; message: string }): void {
+function set(conditions: Stored[], now: string, condition: { type: string; status: string; reason: string; message: string }): void {
   const known = conditions.find((candidate) => candidate.type === condition.type);
   if (!known) conditions.push({ ...condition, lastTransitionTime: now });
   else Object.assign(known, condition, { lastTransitionTime: known.status === condition.status ? known.lastTransitionTime : now });

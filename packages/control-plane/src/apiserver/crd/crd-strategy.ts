@@ -5,6 +5,7 @@ import type { KindStrategy } from "../seams.ts";
 import { parseJsonPath } from "../tables/json-path.ts";
 import { compileRule } from "./cel-rules.ts";
 import type { Schema } from "./prune-default.ts";
+import type { Stored } from "../stored.ts";
 
 export const cleanupFinalizer = "customresourcecleanup.apiextensions.k8s.io";
 const label = /^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/;
@@ -32,7 +33,7 @@ export const crdStrategy: KindStrategy = {
 };
 
 function validateNames(crd: ApiObject): FieldError[] {
-  const { spec } = crd as any;
+  const { spec } = crd as Stored;
   const errors: FieldError[] = [];
   const required = (field: string, value: unknown) => {
     if (value === undefined || value === "") errors.push({ type: "Required", field });
@@ -60,8 +61,8 @@ function validateNames(crd: ApiObject): FieldError[] {
 }
 
 function validateVersions(crd: ApiObject): FieldError[] {
-  const { spec } = crd as any;
-  const versions: any[] = spec.versions ?? [];
+  const { spec } = crd as Stored;
+  const versions: Stored[] = spec.versions ?? [];
   const errors: FieldError[] = [];
   if (versions.length === 0) errors.push({ type: "Required", field: "spec.versions", detail: "must have at least one version" });
   if (versions.filter((version) => version.storage).length !== 1 && versions.length > 0) {
@@ -124,7 +125,7 @@ function validateUpdate(crd: ApiObject, old: ApiObject): FieldError[] {
   for (const field of ["group", "scope"]) {
     if (crd["spec"][field] !== old["spec"][field]) errors.push({ type: "Invalid", field: `spec.${field}`, value: crd["spec"][field], detail: "field is immutable" });
   }
-  const names: any[] = (crd["spec"].versions ?? []).map((version: any) => version.name);
+  const names: Stored[] = (crd["spec"].versions ?? []).map((version: Stored) => version.name);
   for (const stored of old["status"]?.storedVersions ?? []) {
     if (!names.includes(stored)) {
       errors.push({ type: "Invalid", field: "status.storedVersions[0]", value: stored, detail: "must appear in spec.versions" });

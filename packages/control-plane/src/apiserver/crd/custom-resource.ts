@@ -5,6 +5,7 @@ import type { CustomKind, ResourceInfo, SubresourceInfo, Verb } from "../resourc
 import { checkRules, hasRules } from "./cel-rules.ts";
 import { applyDefaults, prune, type Schema } from "./prune-default.ts";
 import { validateSchema } from "./validate.ts";
+import type { Stored } from "../stored.ts";
 
 const verbs: readonly Verb[] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const objectVerbs = ["get", "patch", "update"];
@@ -19,7 +20,7 @@ export const storageOf = (crd: ApiObject): string => `${crd["spec"].group}/${crd
 /** The resources of one definition, the storage version first. */
 export function resourcesOf(crd: ApiObject): ResourceInfo[] {
   const spec = crd["spec"];
-  return (spec.versions as any[])
+  return (spec.versions as Stored[])
     .filter((version) => version.served)
     .sort((a, b) => Number(b.storage ?? false) - Number(a.storage ?? false))
     .map((version) => ({
@@ -39,7 +40,7 @@ export function resourcesOf(crd: ApiObject): ResourceInfo[] {
     }));
 }
 
-function subresourcesOf(version: any, kind: string): SubresourceInfo[] {
+function subresourcesOf(version: Stored, kind: string): SubresourceInfo[] {
   return [
     ...(version.subresources?.status ? [{ name: "status", kind, verbs: objectVerbs }] : []),
     ...(version.subresources?.scale
@@ -48,7 +49,7 @@ function subresourcesOf(version: any, kind: string): SubresourceInfo[] {
   ];
 }
 
-function customKind(crd: ApiObject, version: any): CustomKind {
+function customKind(crd: ApiObject, version: Stored): CustomKind {
   const schema: Schema | undefined = version.schema?.openAPIV3Schema;
   return {
     crd: crd.metadata.name,

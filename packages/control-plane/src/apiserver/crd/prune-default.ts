@@ -1,7 +1,9 @@
 /** Pruning and defaulting of custom objects by their structural schema; both change the object in place. */
 
+import type { Stored } from "../stored.ts";
+
 // A structural schema as the CRD holds it (checked when the CRD was stored).
-export type Schema = Record<string, any>;
+export type Schema = Record<string, Stored>;
 
 const embeddedMeta = new Set(["apiVersion", "kind", "metadata"]);
 

@@ -1,18 +1,10 @@
 /** One group-version's OpenAPI 3.0 document: its schemas with all they refer to, and its paths. Pure. */
 import type { ResourceInfo } from "../resource-info.ts";
+import { componentName, type Schema, type Schemas } from "./component-name.ts";
 import { pathsOf } from "./operations.ts";
-
-export type Schema = Record<string, any>;
-export type Schemas = Record<string, Schema>;
 
 const reference = "#/components/schemas/";
 const meta = "io.k8s.apimachinery.pkg.apis.meta.v1";
-
-/** Component name of a resource's own kind. */
-export function componentName(info: ResourceInfo): string {
-  if (info.schema !== undefined) return info.schema;
-  return `${info.group.split(".").reverse().join(".")}.${info.version}.${info.kind}`;
-}
 
 /** The document of resources that share a group-version. */
 export function groupDocument(infos: readonly ResourceInfo[], known: Schemas, version: string): object {

@@ -8,7 +8,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { groupVersion, type ResourceInfo } from "../resource-info.ts";
 import type { HttpAnswer, Seams, ServerContext } from "../seams.ts";
-import { groupDocument, type Schemas } from "./document.ts";
+import type { Schemas } from "./component-name.ts";
+import { groupDocument } from "./document.ts";
 import { encodeSwagger, swaggerDocument } from "./swagger.ts";
 
 const schemasFile = new URL("../../generated/kubernetes-schemas.json", import.meta.url);

@@ -1,6 +1,6 @@
 /** Paths and operations of one resource, as far as clients read them: kinds, verbs, query parameters, patch content types. Pure. */
 import { groupVersion, type ResourceInfo, type SubresourceInfo } from "../resource-info.ts";
-import { componentName, type Schemas } from "./document.ts";
+import { componentName, type Schemas } from "./component-name.ts";
 
 type Operation = Record<string, unknown>;
 type Gvk = { group: string; version: string; kind: string };

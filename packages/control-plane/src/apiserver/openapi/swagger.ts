@@ -4,7 +4,8 @@
  */
 import protobuf from "protobufjs/minimal.js";
 import type { ResourceInfo } from "../resource-info.ts";
-import { componentName, type Schema, type Schemas } from "./document.ts";
+import { componentName, type Schema, type Schemas } from "./component-name.ts";
+import type { Stored } from "../stored.ts";
 
 const field = { text: 2, varint: 0, double: 1 } as const;
 
@@ -43,7 +44,7 @@ function withoutUnknown(schema: Schema): Schema {
 }
 
 /** The same in gnostic's protobuf. */
-export function encodeSwagger(document: any): Buffer {
+export function encodeSwagger(document: Stored): Buffer {
   const writer = protobuf.Writer.create();
   text(writer, 1, document.swagger);
   nested(writer, 2, (info) => {

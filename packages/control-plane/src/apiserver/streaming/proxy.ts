@@ -7,6 +7,7 @@ import type { ObjectReader, StreamingTarget } from "../seams.ts";
 import { dialErrorText } from "./dial-error.ts";
 import type { KubeletDialer } from "./kubelet.ts";
 import { serviceEndpoint } from "./service-endpoint.ts";
+import type { Stored } from "../stored.ts";
 
 type Reach = { readonly dialer: KubeletDialer; readonly objects: ObjectReader };
 type Backend = { readonly scheme: "http" | "https"; readonly address: string; readonly port: number; readonly kubelet: boolean };
@@ -99,7 +100,7 @@ function backendOf(target: StreamingTarget, dialer: KubeletDialer, objects: Obje
       if (!pod) throw notFound({ group: "", plural: "pods" }, name);
       const address: string | undefined = pod["status"]?.podIP;
       if (!address) throw badRequest("address not allowed");
-      const ports: any[] = (pod["spec"]?.containers ?? []).flatMap((container: any) => container.ports ?? []);
+      const ports: Stored[] = (pod["spec"]?.containers ?? []).flatMap((container: Stored) => container.ports ?? []);
       const number = port === "" ? (ports[0]?.containerPort ?? 80) : /^\d+$/.test(port) ? Number(port) : ports.find((p) => p.name === port)?.containerPort;
       if (!number) throw badRequest(`pod ${name} has no port ${port}`);
       return { scheme: https, address, port: number, kubelet: false };

@@ -1,5 +1,7 @@
 /** What a table printer is: its columns and, for one object, the cells of its row. */
 
+import type { Stored } from "../stored.ts";
+
 export type Cell = string | number | boolean | null;
 
 export type Column = {
@@ -11,8 +13,7 @@ export type Column = {
   readonly priority: number;
 };
 
-// Objects are read as stored: validated once on the way in, so printers look fields up without a parser of their own.
-export type Stored = any;
+export type { Stored };
 
 export type Printer = {
   readonly columns: readonly Column[];
