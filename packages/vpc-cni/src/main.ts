@@ -21,6 +21,7 @@ import { openLog } from "./log-file.ts";
 import { nodeWithoutApi, watchNode } from "./node-facts.ts";
 import { parseSettings, type Settings } from "./settings.ts";
 
+const stopWithinMs = 3_000;
 const pluginProgram = fileURLToPath(new URL("../../../.build/lua/aws-cni.lua", import.meta.url));
 
 async function main(): Promise<void> {
@@ -31,7 +32,13 @@ async function main(): Promise<void> {
   for (const note of settings.notes) log.warn(note);
 
   const stop = new AbortController();
-  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
+  for (const name of ["SIGTERM", "SIGINT"] as const) {
+    process.once(name, () => {
+      stop.abort();
+      // An EC2 call in a long back-off is not waited for: every step is safe to lose.
+      setTimeout(() => process.exit(0), stopWithinMs).unref();
+    });
+  }
 
   installPlugin(settings.hostCniBinPath, pluginProgram);
   const imds = createImdsClient({ endpoint: imdsEndpoint(env) });

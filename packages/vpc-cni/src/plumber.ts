@@ -49,7 +49,9 @@ export class Plumber {
       return `0${text}\n`;
     } catch (error) {
       const failure = error instanceof CniError ? error : new CniError(cniCode.pluginFailed, (error as Error).message);
-      this.#o.log.warn("CNI call failed", { code: failure.code, details: failure.details, err: error });
+      // A refusal explains itself; only what nobody foresaw needs its stack.
+      const cause = error instanceof CniError ? {} : { err: error };
+      this.#o.log.warn("CNI call failed", { code: failure.code, why: failure.message, details: failure.details, ...cause });
       return `1${formatError(version, failure)}\n`;
     }
   }

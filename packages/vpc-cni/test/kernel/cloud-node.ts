@@ -150,7 +150,8 @@ export class CloudNode {
   }
 
   newPod(): string {
-    const name = `ul-${this.cid}-pod${this.#pods.length}`;
+    // Not under the cluster's prefix: the fabric clears namespaces of its own prefix that it does not know.
+    const name = `ul-t${this.cid}-pod${this.#pods.length}`;
     createNetns(name);
     this.#pods.push(name);
     return name;
@@ -197,7 +198,7 @@ export class CloudNode {
 
   log(name: string): string {
     const file = path.join(this.stateDir, name);
-    return existsSync(file) ? readFileSync(file, "utf8").slice(-3000) : "";
+    return existsSync(file) ? readFileSync(file, "utf8").slice(-20_000) : "";
   }
 
   /** The instance's ENIs by device number, as EC2 describes them. */

@@ -1,6 +1,6 @@
 /** aws-node as a program against the embedded cloud: pool, kills, restarts, reconcile. EC2, IMDS and packets are real. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { deleteNetns } from "@underlay/kernel/netns";
 import { CloudNode, until } from "./cloud-node.ts";
 
@@ -10,6 +10,11 @@ before(async () => {
   await node.startIpamd();
 });
 after(() => node.close());
+
+/** What ipamd wrote stands under the failure it explains. */
+afterEach((context) => {
+  if ("passed" in context && context.passed === false) process.stderr.write(node.log("node/ipamd.log"));
+});
 
 const pods: { pod: string; address: string }[] = [];
 const addPod = async () => {
