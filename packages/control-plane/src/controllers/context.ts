@@ -101,7 +101,7 @@ export async function runQueue(
     reconcile,
     onError: (key, err, failures) => {
       const expected = isConflict(err) || isNotFound(err) || isNamespaceTerminating(err);
-      if (expected && failures < 5) context.log.debug("reconcile again", { controller: name, key, err });
+      if (expected && failures < 30) context.log.debug("reconcile again", { controller: name, key, err });
       else context.log.warn("reconcile failed", { controller: name, key, failures, err });
     },
   });
