@@ -150,6 +150,19 @@ export function poll(fd: number, what: { readable?: boolean; writable?: boolean 
   return koffi.node.poll(fd, what, ready);
 }
 
+const SIOCETHTOOL = 0x8946;
+const ETHTOOL_GLINK = 0x0a;
+
+/** Asks a link for its carrier (1 or 0); the kernel first works off what it had put off for that link. */
+export function ethtoolGetLink(fd: number, name: string): number {
+  const value = new Uint32Array([ETHTOOL_GLINK, 0]);
+  const request = Buffer.alloc(40);
+  request.write(name, 0, 15, 'latin1');
+  request.writeBigUInt64LE(koffi.address(value), 16);
+  const result = call(native.ioctl, fd, SIOCETHTOOL, request);
+  return result < 0 ? result : (value[1] as number);
+}
+
 /** libnftables, one function each; loaded at first use. */
 export interface LibNftables {
   newContext(): bigint;

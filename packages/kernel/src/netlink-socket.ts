@@ -104,6 +104,11 @@ export class NetlinkSocket {
     return request.readInt32LE(16);
   }
 
+  /** Carrier of a link, with pending link events worked off. */
+  carrier(name: string): boolean {
+    return ffi.check(ffi.ethtoolGetLink(this.fd, name), `ethtool ${name}`, this.netns) === 1;
+  }
+
   send(bytes: Buffer): void {
     ffi.check(ffi.send(this.fd, bytes, 0), 'send to the kernel by netlink', this.netns);
   }

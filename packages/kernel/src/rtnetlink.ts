@@ -121,6 +121,14 @@ export class Rtnl {
     return this.#socket.linkIndex(name);
   }
 
+  /**
+   * Makes a veth end usable whose peer has just come up, and tells whether it has carrier. Without this the kernel switches
+   * its queue on some time later (milliseconds, up to a second under load), and drops what is sent before.
+   */
+  settle(name: string): boolean {
+    return this.#socket.carrier(name);
+  }
+
   listLinks(): Link[] {
     return decodeLinks(this.#dump(RTM_GETLINK, 'list links', (w) => encodeGetLink(w)));
   }

@@ -3,7 +3,7 @@
  * the same plan, and what changes in the kernel is the difference of two plans.
  *
  * Most services are elements only. Their verdict names a chain by how many endpoints there are (`d3`: pick one of three), and
- * the endpoints stand in one map under (address, protocol, port, index). The chains by count are in ruleset.ts.
+ * the endpoints stand in one map a protocol under (address, protocol, port, index). The chains by count are in ruleset.ts.
  *
  *   d<n>        pick one of n                         np<n>       the same for a node port, masqueraded
  *   m<n>        masquerade, then d<n>                 nl<c>-<l>   node port, policy Local: l here, c in the cluster
@@ -15,7 +15,12 @@ import { ip, port as portPart, proto, u32, type Element, type KeyPart, type Verd
 import type { EndpointSlice, Service } from '@underlay/kube/objects';
 import { chooseEndpoints, keepPositions, type Endpoint, type EndpointChoice, type NodePlace } from './endpoints.ts';
 
-export type SetName = 'cluster_ips' | 'hairpin' | 'vip_ep' | 'vip_local' | 'np_ep' | 'np_local' | 'services' | 'nodeports' | 'dead_vips' | 'dead_nps' | 'ranged';
+export type Protocol = 'tcp' | 'udp' | 'sctp';
+
+/** Endpoints by key and index. */
+export type EndpointMap = `${'vip_ep' | 'vip_local' | 'np_ep' | 'np_local'}_${Protocol}`;
+
+export type SetName = EndpointMap | 'cluster_ips' | 'hairpin' | 'services' | 'nodeports' | 'dead_vips' | 'dead_nps' | 'ranged';
 
 export interface PlannedElement {
   readonly set: SetName;
@@ -79,7 +84,7 @@ interface PortFacts {
   vip: string;
   port: number;
   nodePort: number | undefined;
-  protocol: 'tcp' | 'udp' | 'sctp';
+  protocol: Protocol;
   family: 4 | 6;
 }
 
@@ -118,8 +123,8 @@ function planVip(draft: Draft, facts: PortFacts, address: string, form: Form, st
     draft.add('services', key, { verdict: 'goto', chain: sticky.chainFor(form === 'local-only' ? 'local' : form === 'cluster' ? 'plain' : form === 'local' ? 'local-or-cluster' : 'masqueraded') });
     return;
   }
-  cluster.forEach((one, index) => draft.add('vip_ep', [...key, u32(index)], [ip(one.address), portPart(one.port)]));
-  if (form === 'local') choice.local.forEach((one, index) => draft.add('vip_local', [...key, u32(index)], [ip(one.address), portPart(one.port)]));
+  cluster.forEach((one, index) => draft.add(`vip_ep_${protocol}`, [...key, u32(index)], [ip(one.address), portPart(one.port)]));
+  if (form === 'local') choice.local.forEach((one, index) => draft.add(`vip_local_${protocol}`, [...key, u32(index)], [ip(one.address), portPart(one.port)]));
   const chain = form === 'masqueraded' ? `m${cluster.length}` : form === 'local' ? `xl${cluster.length}-${choice.local.length}` : `d${cluster.length}`;
   draft.add('services', key, { verdict: 'goto', chain: draft.shared(chain) });
 }
@@ -136,8 +141,8 @@ function planNodePort(draft: Draft, facts: PortFacts, nodePort: number, form: 'l
     draft.add('nodeports', key, { verdict: 'goto', chain: sticky.chainFor(form === 'local' ? 'local-or-cluster' : 'masqueraded') });
     return;
   }
-  choice.cluster.forEach((one, index) => draft.add('np_ep', [...key, u32(index)], [ip(one.address), portPart(one.port)]));
-  if (form === 'local') choice.local.forEach((one, index) => draft.add('np_local', [...key, u32(index)], [ip(one.address), portPart(one.port)]));
+  choice.cluster.forEach((one, index) => draft.add(`np_ep_${protocol}`, [...key, u32(index)], [ip(one.address), portPart(one.port)]));
+  if (form === 'local') choice.local.forEach((one, index) => draft.add(`np_local_${protocol}`, [...key, u32(index)], [ip(one.address), portPart(one.port)]));
   const chain = form === 'local' ? `nl${choice.cluster.length}-${choice.local.length}` : `np${choice.cluster.length}`;
   draft.add('nodeports', key, { verdict: 'goto', chain: draft.shared(chain) });
 }

@@ -2,7 +2,7 @@
  * The table `svc` as text: base chains, sets and maps, and the chains by endpoint count. One table a family; the layout and
  * why it scales are in the README. `vpc-cni` uses mark 0x80 and priority -90 next to it; 0x4000 (masquerade) is ours.
  */
-import type { PlannedElement, SetName } from './plan.ts';
+import type { EndpointMap, PlannedElement, SetName } from './plan.ts';
 
 export interface TableFacts {
   readonly family: 4 | 6;
@@ -24,6 +24,8 @@ export interface TableContent {
 }
 
 export const TABLE = 'svc';
+
+const PROTOCOLS = ['tcp', 'udp', 'sctp'] as const;
 
 /** The whole table in one transaction, in place of what was there. */
 export function renderTable(facts: TableFacts, content: TableContent): string {
@@ -87,23 +89,25 @@ function needs(name: string): string[] {
 function sharedChain(name: string, facts: TableFacts): string[] {
   const ip = word(facts.family);
   const [, kind = '', first = '', second] = /^([a-z]+)(\d+)(?:-(\d+))?$/.exec(name) ?? [];
-  const vip = (count: string, map: string): string => `dnat ${ip} addr . port to ${ip} daddr . meta l4proto . th dport . numgen random mod ${count} map @${map}`;
-  const nodePort = (count: string, map: string): string => `dnat ${ip} addr . port to meta l4proto . th dport . numgen random mod ${count} map @${map}`;
+  const vip = (count: string, map: string): string[] =>
+    PROTOCOLS.map((protocol) => `dnat ${ip} addr . port to ${ip} daddr . meta l4proto . th dport . numgen random mod ${count} map @${map}_${protocol}`);
+  const nodePort = (count: string, map: string): string[] =>
+    PROTOCOLS.map((protocol) => `dnat ${ip} addr . port to meta l4proto . th dport . numgen random mod ${count} map @${map}_${protocol}`);
   const mark = 'meta mark set meta mark or 0x4000';
   switch (kind) {
     case 'd':
-      return [vip(first, 'vip_ep')];
+      return vip(first, 'vip_ep');
     case 'm':
       return [mark, `goto d${first}`];
     case 'npu':
-      return [nodePort(first, 'np_ep')];
+      return nodePort(first, 'np_ep');
     case 'np':
       return [mark, `goto npu${first}`];
     case 'xl':
     case 'nl': {
       const [plain, masqueraded] = kind === 'xl' ? ['d', 'm'] : ['npu', 'np'];
       const anywhere = first === '0' ? [] : [`${ip} saddr @pod_cidrs goto ${plain}${first}`, `fib saddr type local goto ${masqueraded}${first}`];
-      const here = second === undefined || second === '0' ? [] : [kind === 'xl' ? vip(second, 'vip_local') : nodePort(second, 'np_local')];
+      const here = second === undefined || second === '0' ? [] : kind === 'xl' ? vip(second, 'vip_local') : nodePort(second, 'np_local');
       return [...anywhere, ...here];
     }
     default:
@@ -140,23 +144,28 @@ function baseChains({ family, podCidrs }: TableFacts): string[] {
 }
 
 /**
- * Sets and maps whose elements come from plans. A key with numgen in it needs `typeof`. The port of the data is written
- * `tcp dport` whatever the protocol: nft 1.0.6 cannot add a rule to a table it has read back when it says `th dport`.
+ * Sets and maps whose elements come from plans. A key with numgen in it needs `typeof`. Endpoints have a map a protocol: nft
+ * 1.0.6 cannot add a rule to a table it has read back when the data says `th dport`, and `tcp dport` makes it match TCP only.
  */
 function setTypes(family: 4 | 6): Record<SetName, string> {
   const a = addr(family);
   const ip = word(family);
   const byVip = `map type ${a} . inet_proto . inet_service : verdict`;
   const byPort = 'map type inet_proto . inet_service : verdict';
-  const vipEndpoints = `map typeof ${ip} daddr . meta l4proto . th dport . numgen random mod 65536 : ${ip} daddr . tcp dport`;
-  const portEndpoints = `map typeof meta l4proto . th dport . numgen random mod 65536 : ${ip} daddr . tcp dport`;
+  const endpoints = PROTOCOLS.flatMap((protocol) => {
+    const byVipIndex = `map typeof ${ip} daddr . meta l4proto . th dport . numgen random mod 65536 : ${ip} daddr . ${protocol} dport`;
+    const byPortIndex = `map typeof meta l4proto . th dport . numgen random mod 65536 : ${ip} daddr . ${protocol} dport`;
+    return [
+      [`vip_ep_${protocol}`, byVipIndex],
+      [`vip_local_${protocol}`, byVipIndex],
+      [`np_ep_${protocol}`, byPortIndex],
+      [`np_local_${protocol}`, byPortIndex],
+    ];
+  });
   return {
     cluster_ips: `type ${a}`,
     hairpin: `type ${a} . ${a} . inet_proto . inet_service`,
-    vip_ep: vipEndpoints,
-    vip_local: vipEndpoints,
-    np_ep: portEndpoints,
-    np_local: portEndpoints,
+    ...(Object.fromEntries(endpoints) as Record<EndpointMap, string>),
     services: byVip,
     nodeports: byPort,
     dead_vips: byVip,
