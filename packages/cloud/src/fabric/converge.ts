@@ -38,8 +38,12 @@ export async function converge(difference: Difference, handles: Handles, flows: 
   for (const [netns, items] of byNetns(made)) attempt(() => collect(addRoutes(netns, items, handles), errors));
   for (const item of ofKind(made, "lease")) attempt(() => grantLease(item, errors));
 
-  for (const [netns, items] of byNetns(made.filter(isStructure))) attempt(() => handles.nft(netns).run(structureText(items)));
-  const elementChanges = [...ofKind(gone, "element").map((item) => ({ do: "delete" as const, item })), ...ofKind(made, "element").map((item) => ({ do: "add" as const, item }))];
+  for (const [netns, items] of byNetns(made.filter(isStructure)))
+    attempt(() => handles.nft(netns).run(structureText(items)));
+  const elementChanges = [
+    ...ofKind(gone, "element").map((item) => ({ do: "delete" as const, item })),
+    ...ofKind(made, "element").map((item) => ({ do: "add" as const, item })),
+  ];
   for (const [netns, changes] of Map.groupBy(elementChanges, ({ item }) => item.netns)) {
     attempt(() => handles.elements(netns).apply(mergeElements(changes)));
   }
@@ -47,7 +51,8 @@ export async function converge(difference: Difference, handles: Handles, flows: 
   const goneNetns = new Set(ofKind(difference.remove, "netns").map(({ netns }) => netns));
   const rest = difference.remove.filter(({ netns }) => !goneNetns.has(netns));
   for (const [netns, items] of byNetns(rest)) attempt(() => collect(removeRoutes(netns, items, handles), errors));
-  for (const [netns, items] of byNetns(rest.filter(isStructure))) attempt(() => handles.nft(netns).run(removalText(items)));
+  for (const [netns, items] of byNetns(rest.filter(isStructure)))
+    attempt(() => handles.nft(netns).run(removalText(items)));
   attempt(() => flows.sweepFor([]));
   for (const netns of goneNetns) {
     attempt(() => {
@@ -92,7 +97,11 @@ function makeVeth(veth: VethItem, handles: Handles): void {
   } catch (error) {
     if (!isExists(error)) throw error;
     // A leftover under one of the two names: the far one may belong to a link whose near end is already gone.
-    for (const [place, link] of [[netns, name], [peer.netns, peer.name]] as const) removeLink(place, link);
+    for (const [place, link] of [
+      [netns, name],
+      [peer.netns, peer.name],
+    ] as const)
+      removeLink(place, link);
     rtnl.apply(add);
   }
   // The alias tells which ENI it is; the kernel takes it only after the link exists.
@@ -109,7 +118,8 @@ function makeVeth(veth: VethItem, handles: Handles): void {
 
 function removeLink(netns: string, name: string): void {
   using rtnl = Rtnl.open(netns);
-  for (const error of rtnl.tryApply([{ do: "delete-link", name }])) if (error !== undefined && !isNotFound(error)) throw error;
+  for (const error of rtnl.tryApply([{ do: "delete-link", name }]))
+    if (error !== undefined && !isNotFound(error)) throw error;
 }
 
 /** Addresses, neighbours, routes (those that make others reachable first), rules. */
@@ -118,13 +128,17 @@ function addRoutes(netns: string, items: readonly Item[], handles: Handles): (Er
   const changes: Change[] = [
     ...ofKind(items, "address").map(({ address, dev }): Change => ({ do: "add-address", address, dev })),
     ...ofKind(items, "neighbour").map(({ neighbour }): Change => ({ do: "replace-neighbour", ...neighbour })),
-    ...[...routes.filter(({ route }) => route.via === undefined), ...routes.filter(({ route }) => route.via !== undefined)].map(
-      ({ route }): Change => ({ do: "replace-route", ...route }),
-    ),
+    ...[
+      ...routes.filter(({ route }) => route.via === undefined),
+      ...routes.filter(({ route }) => route.via !== undefined),
+    ].map(({ route }): Change => ({ do: "replace-route", ...route })),
     ...ofKind(items, "rule").map(({ rule }): Change => ({ do: "add-rule", ...rule })),
   ];
   if (changes.length === 0) return [];
-  return handles.rtnl(netns).tryApply(changes).map((error) => (isExists(error) ? undefined : error));
+  return handles
+    .rtnl(netns)
+    .tryApply(changes)
+    .map((error) => (isExists(error) ? undefined : error));
 }
 
 function removeRoutes(netns: string, items: readonly Item[], handles: Handles): (Error | undefined)[] {
@@ -135,7 +149,10 @@ function removeRoutes(netns: string, items: readonly Item[], handles: Handles): 
     ...ofKind(items, "address").map(({ address, dev }): Change => ({ do: "delete-address", address, dev })),
   ];
   if (changes.length === 0) return [];
-  return handles.rtnl(netns).tryApply(changes).map((error) => (isNotFound(error) ? undefined : error));
+  return handles
+    .rtnl(netns)
+    .tryApply(changes)
+    .map((error) => (isNotFound(error) ? undefined : error));
 }
 
 /** What the DHCP client of a booting instance does, and its renewal afterwards. */
@@ -146,7 +163,10 @@ function grantLease({ netns, dev, address, gateway }: Of<"lease">, errors: unkno
     { do: "add-address", address, dev },
     { do: "replace-route", to: "default", via: gateway, dev },
   ]);
-  collect(results.map((error) => (isExists(error) ? undefined : error)), errors);
+  collect(
+    results.map((error) => (isExists(error) ? undefined : error)),
+    errors,
+  );
 }
 
 /** Deletes come first, so that an element with other data is replaced in the same transaction. */

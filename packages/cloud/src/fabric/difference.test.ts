@@ -6,10 +6,21 @@ import { removalText, structureText } from "./nft-text.ts";
 
 const netns = "router";
 const veth = (mac: string): VethItem => ({
-  kind: "veth", netns, name: "eni1", mac, mtu: 9001, alias: "eni-1", proxyArp: true, guest: true,
+  kind: "veth",
+  netns,
+  name: "eni1",
+  mac,
+  mtu: 9001,
+  alias: "eni-1",
+  proxyArp: true,
+  guest: true,
   peer: { netns: "guest", name: "eth0", mac: "02:00:00:00:00:01", mtu: 9001, up: true },
 });
-const route = (to: string, via?: string): Item => ({ kind: "route", netns, route: { to, dev: "eni1", ...(via === undefined ? {} : { via }) } });
+const route = (to: string, via?: string): Item => ({
+  kind: "route",
+  netns,
+  route: { to, dev: "eni1", ...(via === undefined ? {} : { via }) },
+});
 const lease: Item = { kind: "lease", netns: "guest", dev: "eth0", address: "10.0.0.5/24", gateway: "10.0.0.1" };
 
 test("differenceOf() adds, removes and replaces by identity and content", () => {
@@ -20,7 +31,10 @@ test("differenceOf() adds, removes and replaces by identity and content", () => 
   assert.deepEqual(remove, [route("10.0.0.5/32")]);
   assert.deepEqual(replace, [{ from: route("10.0.0.6/32"), to: route("10.0.0.6", "10.0.0.5") }]);
   assert.ok(isEmpty(differenceOf(after, after)));
-  assert.ok(isEmpty(differenceOf(toItems([route("default")]), toItems([route("0.0.0.0/0")]))), "one route, two spellings");
+  assert.ok(
+    isEmpty(differenceOf(toItems([route("default")]), toItems([route("0.0.0.0/0")]))),
+    "one route, two spellings",
+  );
 });
 
 test("withDependents() makes again what hung on a link that is made again, at both of its ends", () => {
@@ -34,10 +48,23 @@ test("withDependents() makes again what hung on a link that is made again, at bo
 
 test("structureText() declares before it refers, and removes in the opposite order", () => {
   const items = [
-    { kind: "chain", netns, name: "gate", hook: "type filter hook forward priority 0; policy drop;", rules: ["jump other", "ip saddr @members accept"] },
+    {
+      kind: "chain",
+      netns,
+      name: "gate",
+      hook: "type filter hook forward priority 0; policy drop;",
+      rules: ["jump other", "ip saddr @members accept"],
+    },
     { kind: "chain", netns, name: "other", rules: ["drop"] },
     { kind: "set", netns, name: "members", type: "set", definition: "type ipv4_addr" },
-    { kind: "set", netns, name: "list", type: "set", definition: "type ipv4_addr; flags interval", elements: ["10.0.0.0/8"] },
+    {
+      kind: "set",
+      netns,
+      name: "list",
+      type: "set",
+      definition: "type ipv4_addr; flags interval",
+      elements: ["10.0.0.0/8"],
+    },
   ] as const;
   assert.equal(
     structureText(items),

@@ -90,7 +90,10 @@ export class LinuxFabric implements Fabric {
     return this.#enqueue(async () => {
       const state = this.#state;
       if (state === undefined) return;
-      await this.#make({ ...state, instances: state.instances.filter((instance) => instance.instanceId !== instanceId) });
+      await this.#make({
+        ...state,
+        instances: state.instances.filter((instance) => instance.instanceId !== instanceId),
+      });
       await this.#make(state);
     });
   }
@@ -162,7 +165,10 @@ export class LinuxFabric implements Fabric {
       }
     }
     if (errors.length > 0) {
-      throw new AggregateError(errors, `Cannot apply ${errors.length} of ${made.length + difference.remove.length} changes: ${messageOf(errors[0])}`);
+      throw new AggregateError(
+        errors,
+        `Cannot apply ${errors.length} of ${made.length + difference.remove.length} changes: ${messageOf(errors[0])}`,
+      );
     }
     return made.length + difference.remove.length;
   }
@@ -192,7 +198,11 @@ export class LinuxFabric implements Fabric {
       if (isEmpty(difference)) return;
       const { add, remove, replace } = difference;
       await this.#converge(withDependents(difference, wanted.values()));
-      log.warn("repaired drift", { missing: summarise(add), strange: summarise(remove), wrong: summarise(replace.map(({ to }) => to)) });
+      log.warn("repaired drift", {
+        missing: summarise(add),
+        strange: summarise(remove),
+        wrong: summarise(replace.map(({ to }) => to)),
+      });
     }).catch((err: unknown) => {
       this.#unsure = true;
       log.error("cannot repair drift", { err });
@@ -207,7 +217,10 @@ export function removeNamespaces(clusterId: string): void {
 
 /** The state's values are never mutated, so the same object is the same content; others are compared by what they say. */
 function isSame(one: Unit["basis"], other: Unit["basis"]): boolean {
-  return one.length === other.length && one.every((value, index) => value === other[index] || JSON.stringify(value) === JSON.stringify(other[index]));
+  return (
+    one.length === other.length &&
+    one.every((value, index) => value === other[index] || JSON.stringify(value) === JSON.stringify(other[index]))
+  );
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -28,16 +28,26 @@ test("groupRules() writes each form of a rule as AWS means it", () => {
     [{ protocol: "50" }, ["meta l4proto 50 accept"]],
     [{ protocol: "icmpv6" }, []],
     [{ peer: { cidrIpv6: "::/0" } }, []],
-    [{ peer: { prefixListId: "pl-0a" }, protocol: "tcp", fromPort: 80, toPort: 80 }, ["ip saddr @pl_0a tcp dport 80 accept"]],
+    [
+      { peer: { prefixListId: "pl-0a" }, protocol: "tcp", fromPort: 80, toPort: 80 },
+      ["ip saddr @pl_0a tcp dport 80 accept"],
+    ],
     [
       { peer: { groupId: "sg-0a" }, protocol: "tcp", fromPort: 80, toPort: 81 },
-      ["ip saddr @sg_0a_addresses tcp dport 80-81 accept", "ip saddr & 255.255.255.240 @sg_0a_prefixes tcp dport 80-81 accept"],
+      [
+        "ip saddr @sg_0a_addresses tcp dport 80-81 accept",
+        "ip saddr & 255.255.255.240 @sg_0a_prefixes tcp dport 80-81 accept",
+      ],
     ],
   ];
   for (const [shape, expected] of cases) {
     const group = { groupId: "sg-1", groupName: "g", vpcId: "vpc-1", rules: [rule(shape)] };
     assert.deepEqual(groupRules(group, shape.direction ?? "ingress"), expected, JSON.stringify(shape));
-    assert.deepEqual(groupRules(group, shape.direction === "egress" ? "ingress" : "egress"), [], "nothing in the other direction");
+    assert.deepEqual(
+      groupRules(group, shape.direction === "egress" ? "ingress" : "egress"),
+      [],
+      "nothing in the other direction",
+    );
   }
 });
 

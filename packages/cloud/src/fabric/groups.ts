@@ -18,7 +18,10 @@ export const prefixListSet = (prefixListId: string): string => nftName(prefixLis
 
 /** The chain an ENI with these groups goes through; the same for every ENI with the same groups. */
 export function gateChain(groupIds: readonly string[], direction: Direction): string {
-  return `${direction}_${createHash("sha256").update([...groupIds].sort().join()).digest("hex").slice(0, 12)}`;
+  return `${direction}_${createHash("sha256")
+    .update([...groupIds].sort().join())
+    .digest("hex")
+    .slice(0, 12)}`;
 }
 
 /** The union of the groups' rules, then nothing. */

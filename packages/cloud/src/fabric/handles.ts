@@ -37,7 +37,7 @@ export class Handles {
   }
 
   close(): void {
-    for (const netns of [...this.#open.keys()]) this.release(netns);
+    for (const netns of this.#open.keys()) this.release(netns);
   }
 
   #at(netns: string): Open {

@@ -6,18 +6,42 @@ import type { Neighbour, Route, Rule } from "@underlay/kernel/rtnetlink-types";
 
 export type Item =
   /** A namespace the fabric creates; `owned` ones hold nothing that is not planned. */
-  | { readonly kind: "netns"; readonly netns: string; readonly owned: boolean; readonly sysctls: Readonly<Record<string, string | number>> }
+  | {
+      readonly kind: "netns";
+      readonly netns: string;
+      readonly owned: boolean;
+      readonly sysctls: Readonly<Record<string, string | number>>;
+    }
   | VethItem
   | { readonly kind: "address"; readonly netns: string; readonly dev: string; readonly address: string }
   | { readonly kind: "route"; readonly netns: string; readonly route: Route }
   | { readonly kind: "rule"; readonly netns: string; readonly rule: Rule }
   | { readonly kind: "neighbour"; readonly netns: string; readonly neighbour: Neighbour & { readonly mac: string } }
   /** What DHCP gives the first device of an instance. Checked and renewed, but the guest may add to it. */
-  | { readonly kind: "lease"; readonly netns: string; readonly dev: string; readonly address: string; readonly gateway: string }
+  | {
+      readonly kind: "lease";
+      readonly netns: string;
+      readonly dev: string;
+      readonly address: string;
+      readonly gateway: string;
+    }
   /** A set or map; `elements` only where they are part of the definition (interval sets). */
-  | { readonly kind: "set"; readonly netns: string; readonly name: string; readonly type: "set" | "map"; readonly definition: string; readonly elements?: readonly string[] }
+  | {
+      readonly kind: "set";
+      readonly netns: string;
+      readonly name: string;
+      readonly type: "set" | "map";
+      readonly definition: string;
+      readonly elements?: readonly string[];
+    }
   /** A chain with all its rules; `hook` makes it a base chain. */
-  | { readonly kind: "chain"; readonly netns: string; readonly name: string; readonly hook?: string; readonly rules: readonly string[] }
+  | {
+      readonly kind: "chain";
+      readonly netns: string;
+      readonly name: string;
+      readonly hook?: string;
+      readonly rules: readonly string[];
+    }
   | ElementItem;
 
 export type VethItem = {
@@ -31,7 +55,13 @@ export type VethItem = {
   readonly proxyArp: boolean;
   /** The other end is a guest's: it may rename it, or move it into another namespace. */
   readonly guest: boolean;
-  readonly peer: { readonly netns: string; readonly name: string; readonly mac: string; readonly mtu: number; readonly up: boolean };
+  readonly peer: {
+    readonly netns: string;
+    readonly name: string;
+    readonly mac: string;
+    readonly mtu: number;
+    readonly up: boolean;
+  };
 };
 
 export type ElementItem = {

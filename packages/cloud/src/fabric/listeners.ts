@@ -29,7 +29,9 @@ export async function openListeners(options: ListenerOptions): Promise<{ close()
   const follow = async (state: FabricState): Promise<void> => {
     const wanted = new Map<string, () => Promise<{ close(): void }> | { close(): void }>([
       [internetNetns(options.clusterId), () => startInternet(options)],
-      ...state.vpcs.map(({ vpcId }) => [routerNetns(options.clusterId, vpcId), () => startVpc(vpcId, options, tokens)] as const),
+      ...state.vpcs.map(
+        ({ vpcId }) => [routerNetns(options.clusterId, vpcId), () => startVpc(vpcId, options, tokens)] as const,
+      ),
     ]);
     for (const [netns, listeners] of running) {
       if (wanted.has(netns) && inodeOf(netns) === listeners.inode) continue;
@@ -70,7 +72,8 @@ function startVpc(vpcId: string, { clusterId, view }: ListenerOptions, tokens: T
     return now === undefined ? ({ found: "nothing", zone: "" } as const) : resolveInVpc(name, view.state(), now);
   };
   const first = vpc();
-  const resolvers = first?.enableDnsSupport === false || first === undefined ? [] : [resolverAddress, resolverOf(first)];
+  const resolvers =
+    first?.enableDnsSupport === false || first === undefined ? [] : [resolverAddress, resolverOf(first)];
   const closers = [
     serve(createImds({ vpcId, view, tokens }), netns, imdsAddress, 80),
     startTimeServer(netns, timeAddress),

@@ -18,10 +18,14 @@ export function structureText(items: readonly Structure[]): string {
         ? []
         : [
             `flush set ip ${nftTable} ${set.name}`,
-            ...(set.elements.length > 0 ? [`add element ip ${nftTable} ${set.name} { ${set.elements.join(", ")} }`] : []),
+            ...(set.elements.length > 0
+              ? [`add element ip ${nftTable} ${set.name} { ${set.elements.join(", ")} }`]
+              : []),
           ],
     ),
-    ...chains.map((chain) => `add chain ip ${nftTable} ${chain.name}${chain.hook === undefined ? "" : ` { ${chain.hook} }`}`),
+    ...chains.map(
+      (chain) => `add chain ip ${nftTable} ${chain.name}${chain.hook === undefined ? "" : ` { ${chain.hook} }`}`,
+    ),
     ...chains.flatMap((chain) => [
       `flush chain ip ${nftTable} ${chain.name}`,
       ...chain.rules.map((rule) => `add rule ip ${nftTable} ${chain.name} ${rule}`),

@@ -45,7 +45,17 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
   const names = new Set(veths.map(keyOf));
   for (const netns of new Set(veths.map((veth) => veth.netns))) {
     for (const link of linksOf(netns)) {
-      const stray: VethItem = { kind: "veth", netns, name: link.name, mac: "", mtu: 0, alias: "", proxyArp: false, guest: false, peer: { netns: "", name: "", mac: "", mtu: 0, up: false } };
+      const stray: VethItem = {
+        kind: "veth",
+        netns,
+        name: link.name,
+        mac: "",
+        mtu: 0,
+        alias: "",
+        proxyArp: false,
+        guest: false,
+        peer: { netns: "", name: "", mac: "", mtu: 0, up: false },
+      };
       if (link.kind === "veth" && isOurs(link.name) && !names.has(keyOf(stray))) found.push(stray);
     }
   }
@@ -111,14 +121,17 @@ type NftSet = { name: string; type: string; map?: string; flags?: string[]; elem
 function observeNft(netns: string, handles: Handles, memory: ChainMemory, wanted: Items): Item[] {
   const objects = listTable(netns, handles);
   const found: Item[] = [];
-  for (const [name, listing] of chainListings(objects)) found.push(remembered({ kind: "chain", netns, name, rules: [`listed ${listing}`] }, listing, memory));
+  for (const [name, listing] of chainListings(objects))
+    found.push(remembered({ kind: "chain", netns, name, rules: [`listed ${listing}`] }, listing, memory));
   for (const { set, map } of objects) {
     const it = set ?? map;
     if (it === undefined) continue;
     const type = map === undefined ? "set" : "map";
     if (it.flags?.includes("interval")) {
       const listing = hash(it.elem ?? []);
-      found.push(remembered({ kind: "set", netns, name: it.name, type, definition: `listed ${listing}` }, listing, memory));
+      found.push(
+        remembered({ kind: "set", netns, name: it.name, type, definition: `listed ${listing}` }, listing, memory),
+      );
       continue;
     }
     const item: Item = { kind: "set", netns, name: it.name, type, definition: "" };
@@ -166,7 +179,13 @@ const hash = (value: unknown): string => createHash("sha256").update(JSON.string
 /** `"eni1"`, or `["eni1", 196608]`, `["eni1", {"goto": {"target": "x"}}]` in a map. */
 function readElement(netns: string, set: NftSet, element: unknown): Item {
   const [key, data] = set.map === undefined ? [element, undefined] : (element as [unknown, unknown]);
-  const base = { kind: "element", netns, set: set.name, key: String(key), keyType: set.type === "ifname" ? "ifname" : "address" } as const;
+  const base = {
+    kind: "element",
+    netns,
+    set: set.name,
+    key: String(key),
+    keyType: set.type === "ifname" ? "ifname" : "address",
+  } as const;
   if (data === undefined) return base;
   if (typeof data === "number") return { ...base, data: { type: "mark", mark: data } };
   if (typeof data === "string") return { ...base, data: { type: "address", address: data } };

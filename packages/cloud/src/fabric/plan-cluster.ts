@@ -30,7 +30,13 @@ export function planCluster(cid: string, cluster: FabricCluster, enis: readonly 
     { kind: "route", netns, route: { to: "default", table: publicTable, ...viaWire } },
     { kind: "route", netns, route: { to: endpointRange, ...viaWire } },
     publicRoute(cid, cluster.publicAddress, nearName),
-    { kind: "chain", netns, name: "endpoint", hook: "type filter hook input priority 0; policy accept;", rules: endpointRules(cluster) },
+    {
+      kind: "chain",
+      netns,
+      name: "endpoint",
+      hook: "type filter hook input priority 0; policy accept;",
+      rules: endpointRules(cluster),
+    },
     ...enis.flatMap((eni) => planXeni(netns, eni, lookup)),
   ];
 }

@@ -10,7 +10,17 @@ import type { ElementItem, Item } from "./items.ts";
 import { gateChain, memberPrefixSet, memberSet } from "./groups.ts";
 import { publicRoute } from "./plan-internet.ts";
 import { gatewayOf } from "./plan-subnet.ts";
-import { clusterNetns, eniLink, instanceNetns, natNetns, routerMac, routerNetns, subnetMark, vpcMtu, wireLink } from "./places.ts";
+import {
+  clusterNetns,
+  eniLink,
+  instanceNetns,
+  natNetns,
+  routerMac,
+  routerNetns,
+  subnetMark,
+  vpcMtu,
+  wireLink,
+} from "./places.ts";
 import type { FabricAttachment, FabricEni, FabricSubnet } from "./seam.ts";
 
 type EniPlan = {
@@ -43,9 +53,11 @@ export function planEni(o: EniPlan): Item[] {
     },
     { kind: "neighbour", netns, neighbour: { to: primary!, mac: eni.mac, dev } },
     { kind: "route", netns, route: { to: `${primary}/32`, dev, scope: "link" } },
-    ...[...secondary.map((address) => `${address}/32`), ...eni.prefixes].map(
-      (to): Item => ({ kind: "route", netns, route: { to, via: primary!, dev, onlink: true } }),
-    ),
+    ...[...secondary.map((address) => `${address}/32`), ...eni.prefixes].map((to): Item => ({
+      kind: "route",
+      netns,
+      route: { to, via: primary!, dev, onlink: true },
+    })),
     ...lease(attachment, owner, eni, subnet),
     ...elements(o, netns, dev),
     ...(o.gatewayed ? publicAddresses(cid, eni) : []),
@@ -62,9 +74,19 @@ function ownerOf(cid: string, attachment: FabricAttachment): Owner {
       return { name, netns: instanceNetns(cid, name), dev: `eth${deviceIndex}`, configured: deviceIndex === 0 };
     }
     case "nat-gateway":
-      return { name: attachment.natGatewayId, netns: natNetns(cid, attachment.natGatewayId), dev: "eth0", configured: true };
+      return {
+        name: attachment.natGatewayId,
+        netns: natNetns(cid, attachment.natGatewayId),
+        dev: "eth0",
+        configured: true,
+      };
     case "cluster":
-      return { name: attachment.clusterName, netns: clusterNetns(cid, attachment.clusterName), dev: `eth${attachment.deviceIndex}`, configured: true };
+      return {
+        name: attachment.clusterName,
+        netns: clusterNetns(cid, attachment.clusterName),
+        dev: `eth${attachment.deviceIndex}`,
+        configured: true,
+      };
   }
 }
 
@@ -83,7 +105,13 @@ function elements({ eni, subnet, hopLimit }: EniPlan, netns: string, dev: string
     keyType: "ifname",
     ...(data === undefined ? {} : { data }),
   });
-  const ofAddress = (set: string, key: string): ElementItem => ({ kind: "element", netns, set, key, keyType: "address" });
+  const ofAddress = (set: string, key: string): ElementItem => ({
+    kind: "element",
+    netns,
+    set,
+    key,
+    keyType: "address",
+  });
   const isNat = eni.attachment?.kind === "nat-gateway";
   const gate = (direction: "ingress" | "egress"): ElementItem["data"] => ({
     type: "verdict",
@@ -108,8 +136,22 @@ function publicAddresses(cid: string, eni: FabricEni): Item[] {
   return eni.addresses.flatMap(({ address, publicAddress }): Item[] => {
     if (publicAddress === undefined) return [];
     return [
-      { kind: "element", netns, set: "public_of", key: address, keyType: "address", data: { type: "address", address: publicAddress } },
-      { kind: "element", netns, set: "private_of", key: publicAddress, keyType: "address", data: { type: "address", address } },
+      {
+        kind: "element",
+        netns,
+        set: "public_of",
+        key: address,
+        keyType: "address",
+        data: { type: "address", address: publicAddress },
+      },
+      {
+        kind: "element",
+        netns,
+        set: "private_of",
+        key: publicAddress,
+        keyType: "address",
+        data: { type: "address", address },
+      },
       publicRoute(cid, publicAddress, wireLink("vpc", eni.vpcId)),
     ];
   });

@@ -42,7 +42,13 @@ export function planInternet(cid: string): Item[] {
 }
 
 /** A wire to the internet namespace: MTU 1500 at both ends, link-local next hops known for good. */
-export function planWire(o: { cid: string; farNetns: string; farName: string; nearName: string; alias: string }): Item[] {
+export function planWire(o: {
+  cid: string;
+  farNetns: string;
+  farName: string;
+  nearName: string;
+  alias: string;
+}): Item[] {
   const near = internetNetns(o.cid);
   return [
     {

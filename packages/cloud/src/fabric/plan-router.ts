@@ -41,9 +41,12 @@ export function planRouter(cid: string, vpc: Pick<FabricVpc, "vpcId" | "cidrs">,
   const resolver = resolverOf(vpc);
   return [
     { kind: "netns", netns, owned: true, sysctls: { ...forwardingSysctls, ...trackingSysctls } },
-    ...[imdsAddress, resolverAddress, timeAddress, resolver].map(
-      (address): Item => ({ kind: "address", netns, dev: "lo", address: `${address}/32` }),
-    ),
+    ...[imdsAddress, resolverAddress, timeAddress, resolver].map((address): Item => ({
+      kind: "address",
+      netns,
+      dev: "lo",
+      address: `${address}/32`,
+    })),
     // A route for addresses nobody owns makes the proxy answer ARP for them, as AWS's mapping service does; the forward hook drops the packets.
     ...vpc.cidrs.map((to): Item => ({ kind: "route", netns, route: { to, dev: "lo", scope: "link" } })),
     { kind: "rule", netns, rule: { priority: ownedPriority, table: 254 } },

@@ -1,7 +1,16 @@
 /** A subnet in its router: the gateway's address, and its route table behind the subnet's mark. Pure. */
 import { nthAddress } from "@underlay/addr/cidr";
 import type { Item } from "./items.ts";
-import { eniLink, igwLink, routerNetns, subnetMark, subnetMask, subnetPriority, subnetTable, wireNear } from "./places.ts";
+import {
+  eniLink,
+  igwLink,
+  routerNetns,
+  subnetMark,
+  subnetMask,
+  subnetPriority,
+  subnetTable,
+  wireNear,
+} from "./places.ts";
 import type { FabricSubnet } from "./seam.ts";
 
 export type SubnetRoute =
@@ -26,7 +35,11 @@ export function planSubnet(cid: string, subnet: FabricSubnet, routes: readonly S
         case "igw":
           return { kind: "route", netns, route: { to: route.cidr, table, via: wireNear, dev: igwLink, onlink: true } };
         case "eni":
-          return { kind: "route", netns, route: { to: route.cidr, table, via: route.via, dev: eniLink(route.number), onlink: true } };
+          return {
+            kind: "route",
+            netns,
+            route: { to: route.cidr, table, via: route.via, dev: eniLink(route.number), onlink: true },
+          };
         case "nothing":
           return { kind: "route", netns, route: { to: route.cidr, table, type: "blackhole" } };
       }

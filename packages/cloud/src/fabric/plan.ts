@@ -12,7 +12,15 @@ import { planRouter } from "./plan-router.ts";
 import { planSubnet, type SubnetRoute } from "./plan-subnet.ts";
 import { gateChain, gateRules, groupChain, groupRules, memberPrefixSet, memberSet, prefixListSet } from "./groups.ts";
 import { instanceNetns, routerNetns } from "./places.ts";
-import type { FabricEni, FabricInstance, FabricNatGateway, FabricRouteTable, FabricState, FabricSubnet, FabricVpc } from "./seam.ts";
+import type {
+  FabricEni,
+  FabricInstance,
+  FabricNatGateway,
+  FabricRouteTable,
+  FabricState,
+  FabricSubnet,
+  FabricVpc,
+} from "./seam.ts";
 
 export type Unit = { readonly id: string; readonly basis: readonly unknown[]; readonly items: () => Item[] };
 
@@ -59,12 +67,18 @@ export function planUnits(state: FabricState): Unit[] {
     }),
     ...state.subnets.map((subnet) => {
       const routes = resolveRoutes(subnet, lookup);
-      return { id: subnet.subnetId, basis: [subnet.number, subnet.cidr, routes], items: () => planSubnet(cid, subnet, routes) };
+      return {
+        id: subnet.subnetId,
+        basis: [subnet.number, subnet.cidr, routes],
+        items: () => planSubnet(cid, subnet, routes),
+      };
     }),
     ...state.instances.map(({ instanceId }) => ({
       id: instanceId,
       basis: [],
-      items: (): Item[] => [{ kind: "netns", netns: instanceNetns(cid, instanceId), owned: false, sysctls: guestSysctls }],
+      items: (): Item[] => [
+        { kind: "netns", netns: instanceNetns(cid, instanceId), owned: false, sysctls: guestSysctls },
+      ],
     })),
     ...state.securityGroups.map((group) => {
       // A rule may outlive the group it names: it matches nobody.
@@ -86,7 +100,11 @@ export function planUnits(state: FabricState): Unit[] {
         ({ attachment }) => attachment?.kind === "cluster" && attachment.clusterName === cluster.name,
       );
       const subnets = enis.map((eni) => lookup.subnets.get(eni.subnetId));
-      const basis = [cluster, enis.map((eni) => [eni.eniId, eni.addresses, eni.attachment]), subnets.map((s) => s?.cidr)];
+      const basis = [
+        cluster,
+        enis.map((eni) => [eni.eniId, eni.addresses, eni.attachment]),
+        subnets.map((s) => s?.cidr),
+      ];
       return { id: `cluster ${cluster.name}`, basis, items: () => planCluster(cid, cluster, enis, lookup) };
     }),
     ...attached.map((eni) => {
@@ -198,7 +216,9 @@ function planGates(cid: string, enis: readonly FabricEni[]): Unit[] {
 
 /** Chains that give IMDS token replies the TTL some instance of the VPC asks for. */
 function planHopLimits(state: FabricState): Unit[] {
-  const uses = new Set(state.instances.map(({ vpcId, metadataOptions }) => `${vpcId} ${metadataOptions.httpPutResponseHopLimit}`));
+  const uses = new Set(
+    state.instances.map(({ vpcId, metadataOptions }) => `${vpcId} ${metadataOptions.httpPutResponseHopLimit}`),
+  );
   return [...uses].map((use) => {
     const [vpcId = "", limit = ""] = use.split(" ");
     const netns = routerNetns(state.clusterId, vpcId);

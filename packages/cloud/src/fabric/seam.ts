@@ -156,7 +156,11 @@ export type FabricNatGateway = {
   readonly publicAddress?: string;
 };
 
-export type FabricPrefixList = { readonly prefixListId: string; readonly name: string; readonly cidrs: readonly string[] };
+export type FabricPrefixList = {
+  readonly prefixListId: string;
+  readonly name: string;
+  readonly cidrs: readonly string[];
+};
 
 export type FabricCluster = {
   readonly name: string;

@@ -47,7 +47,8 @@ export class StaleFlows {
     const conntrack = Conntrack.open(netns);
     try {
       conntrack.deleteWhere(
-        ({ original, reply }) => [original.src, original.dst, reply.src, reply.dst].some((address) => concerns(stale, address)),
+        ({ original, reply }) =>
+          [original.src, original.dst, reply.src, reply.dst].some((address) => concerns(stale, address)),
         { family: 4 },
       );
     } finally {
@@ -57,7 +58,8 @@ export class StaleFlows {
 
   #at(netns: string): Stale {
     let stale = this.#stale.get(netns);
-    if (stale === undefined) this.#stale.set(netns, (stale = { addresses: new Set(), prefixes: new Set(), urgent: false }));
+    if (stale === undefined)
+      this.#stale.set(netns, (stale = { addresses: new Set(), prefixes: new Set(), urgent: false }));
     return stale;
   }
 }

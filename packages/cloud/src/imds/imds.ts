@@ -10,7 +10,11 @@ import { metadataOf, read } from "./metadata.ts";
 import { maximumTtlSeconds, type Tokens } from "./tokens.ts";
 import type { CloudView, FabricInstance, FabricState } from "../fabric/seam.ts";
 
-export type ImdsOptions = { readonly vpcId: string; readonly view: Pick<CloudView, "state" | "issueRoleCredentials">; readonly tokens: Tokens };
+export type ImdsOptions = {
+  readonly vpcId: string;
+  readonly view: Pick<CloudView, "state" | "issueRoleCredentials">;
+  readonly tokens: Tokens;
+};
 
 const log = createLog("imds");
 const tokenHeader = "x-aws-ec2-metadata-token";
@@ -36,7 +40,10 @@ function answer({ vpcId, view, tokens }: ImdsOptions, request: IncomingMessage, 
   const instance = findInstance(state, vpcId, request.socket.remoteAddress ?? "");
   if (instance === undefined) return refuse(response, 404);
   if (instance.metadataOptions.httpEndpoint === "disabled") return refuse(response, 403);
-  const path = (request.url ?? "/").replace(/[?#].*/, "").split("/").filter((part) => part !== "");
+  const path = (request.url ?? "/")
+    .replace(/[?#].*/, "")
+    .split("/")
+    .filter((part) => part !== "");
 
   if (request.method === "PUT") {
     if (path.join("/") !== "latest/api/token") return refuse(response, 404);
@@ -53,11 +60,21 @@ function answer({ vpcId, view, tokens }: ImdsOptions, request: IncomingMessage, 
   if (text === undefined) return refuse(response, 404);
   const body = Buffer.from(text, path[1] === "user-data" ? "latin1" : "utf8");
   const type = path[1] === "user-data" ? "application/octet-stream" : "text/plain";
-  response.writeHead(200, { "content-type": type, "content-length": body.length, server: "EC2ws", "accept-ranges": "none" });
+  response.writeHead(200, {
+    "content-type": type,
+    "content-length": body.length,
+    server: "EC2ws",
+    "accept-ranges": "none",
+  });
   response.end(request.method === "HEAD" ? undefined : body);
 }
 
-function readPath(path: readonly string[], state: FabricState, instance: FabricInstance, view: ImdsOptions["view"]): string | undefined {
+function readPath(
+  path: readonly string[],
+  state: FabricState,
+  instance: FabricInstance,
+  view: ImdsOptions["view"],
+): string | undefined {
   const [version, ...rest] = path;
   if (version === undefined) return "latest";
   if (version !== "latest" && !/^\d{4}-\d\d-\d\d$|^1\.0$/.test(version)) return undefined;
@@ -65,14 +82,25 @@ function readPath(path: readonly string[], state: FabricState, instance: FabricI
   return read(metadataOf({ state, instance, issueRoleCredentials }), rest);
 }
 
-function issueToken(tokens: Tokens, instance: FabricInstance, request: IncomingMessage, response: ServerResponse): void {
+function issueToken(
+  tokens: Tokens,
+  instance: FabricInstance,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   // A proxy in between would let others ask in the instance's name.
   if (request.headers["x-forwarded-for"] !== undefined) return refuse(response, 403);
   const given = request.headers[ttlHeader];
   const ttl = Number(given);
-  if (typeof given !== "string" || !/^\d+$/.test(given) || ttl < 1 || ttl > maximumTtlSeconds) return refuse(response, 400);
+  if (typeof given !== "string" || !/^\d+$/.test(given) || ttl < 1 || ttl > maximumTtlSeconds)
+    return refuse(response, 400);
   const token = tokens.issue(instance.instanceId, ttl);
-  response.writeHead(200, { "content-type": "text/plain", "content-length": token.length, [ttlHeader]: given, server: "EC2ws" });
+  response.writeHead(200, {
+    "content-type": "text/plain",
+    "content-length": token.length,
+    [ttlHeader]: given,
+    server: "EC2ws",
+  });
   response.end(token);
 }
 
@@ -82,7 +110,8 @@ export function findInstance(state: FabricState, vpcId: string, address: string)
     (candidate) =>
       candidate.vpcId === vpcId &&
       candidate.attachment?.kind === "instance" &&
-      (candidate.addresses.some((own) => own.address === address) || candidate.prefixes.some((prefix) => contains(prefix, address))),
+      (candidate.addresses.some((own) => own.address === address) ||
+        candidate.prefixes.some((prefix) => contains(prefix, address))),
   );
   const { attachment } = eni ?? {};
   if (attachment?.kind !== "instance") return undefined;
@@ -107,6 +136,10 @@ function refuse(response: ServerResponse, status: number): void {
  <body><h1>${title}</h1></body>
 </html>
 `;
-  response.writeHead(status, { "content-type": "text/html", "content-length": Buffer.byteLength(body), server: "EC2ws" });
+  response.writeHead(status, {
+    "content-type": "text/html",
+    "content-length": Buffer.byteLength(body),
+    server: "EC2ws",
+  });
   response.end(body);
 }

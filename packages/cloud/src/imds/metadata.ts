@@ -18,12 +18,16 @@ export function metadataOf(source: MetadataSource): Tree {
   return {
     dynamic: { "instance-identity": { document: () => identityDocument(state, instance) } },
     "meta-data": metaData(source),
-    ...(instance.userData === undefined ? {} : { "user-data": Buffer.from(instance.userData, "base64").toString("latin1") }),
+    ...(instance.userData === undefined
+      ? {}
+      : { "user-data": Buffer.from(instance.userData, "base64").toString("latin1") }),
   };
 }
 
 function metaData({ state, instance, issueRoleCredentials }: MetadataSource): Tree {
-  const enis = state.enis.filter(({ attachment }) => attachment?.kind === "instance" && attachment.instanceId === instance.instanceId);
+  const enis = state.enis.filter(
+    ({ attachment }) => attachment?.kind === "instance" && attachment.instanceId === instance.instanceId,
+  );
   const primary = enis.find(({ eniId }) => eniId === instance.primaryEniId);
   const publicAddress = primary?.addresses[0]?.publicAddress;
   return {
@@ -68,7 +72,11 @@ function interfaceOf(eni: FabricEni, state: FabricState): Tree {
     "interface-id": eni.eniId,
     ...(associated.length === 0
       ? {}
-      : { "ipv4-associations": Object.fromEntries(associated.map(({ address, publicAddress }) => [publicAddress!, address])) }),
+      : {
+          "ipv4-associations": Object.fromEntries(
+            associated.map(({ address, publicAddress }) => [publicAddress!, address]),
+          ),
+        }),
     ...(eni.prefixes.length === 0 ? {} : { "ipv4-prefix": lines(eni.prefixes) }),
     "local-hostname": `ip-${primary.replaceAll(".", "-")}.${regionDomain(state.region)}`,
     "local-ipv4s": lines(eni.addresses.map(({ address }) => address)),
@@ -147,7 +155,11 @@ export function read(tree: Tree, path: readonly string[]): string | undefined {
   }
   if (typeof at === "object") {
     const directory = at;
-    return lines(Object.keys(directory).sort().map((name) => (typeof directory[name] === "object" ? `${name}/` : name)));
+    return lines(
+      Object.keys(directory)
+        .sort()
+        .map((name) => (typeof directory[name] === "object" ? `${name}/` : name)),
+    );
   }
   return typeof at === "function" ? at() : at;
 }

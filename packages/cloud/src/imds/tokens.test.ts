@@ -31,5 +31,9 @@ test("timeReply() answers clients only, with their transmit time as origin", () 
 });
 
 test("zoneIdOf() shortens the zone's name", () => {
-  assert.deepEqual(["us-west-2a", "us-east-1c", "ap-southeast-1b"].map(zoneIdOf), ["usw2-az1", "use1-az3", "apse1-az2"]);
+  assert.deepEqual(["us-west-2a", "us-east-1c", "ap-southeast-1b"].map(zoneIdOf), [
+    "usw2-az1",
+    "use1-az3",
+    "apse1-az2",
+  ]);
 });

@@ -23,7 +23,9 @@ export class Tokens {
     const bytes = Buffer.from(token, "base64url");
     if (bytes.length !== 36) return false;
     const head = bytes.subarray(0, 16);
-    return timingSafeEqual(bytes.subarray(16), this.#sign(instanceId, head)) && head.readUIntBE(0, 6) * 1000 > this.#now();
+    return (
+      timingSafeEqual(bytes.subarray(16), this.#sign(instanceId, head)) && head.readUIntBE(0, 6) * 1000 > this.#now()
+    );
   }
 
   #sign(instanceId: string, head: Buffer): Buffer {

@@ -1,6 +1,13 @@
 const directions: Readonly<Record<string, string>> = {
-  north: "n", south: "s", east: "e", west: "w", central: "c",
-  northeast: "ne", northwest: "nw", southeast: "se", southwest: "sw",
+  north: "n",
+  south: "s",
+  east: "e",
+  west: "w",
+  central: "c",
+  northeast: "ne",
+  northwest: "nw",
+  southeast: "se",
+  southwest: "sw",
 };
 
 /** `us-west-2a` → `usw2-az1`: one of the many mappings real accounts have. */

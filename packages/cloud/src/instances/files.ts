@@ -28,7 +28,8 @@ export function placesOf(stateDir: string, instanceId: string): InstancePlaces {
 
 /** What init reads (ARCHITECTURE.md "instance start"). */
 export function writeBoot(instance: FabricInstance, places: InstancePlaces, options: InstanceHostOptions): void {
-  for (const directory of [places.root, join(places.pidFile, ".."), join(places.logFile, "..")]) mkdirSync(directory, { recursive: true });
+  for (const directory of [places.root, join(places.pidFile, ".."), join(places.logFile, "..")])
+    mkdirSync(directory, { recursive: true });
   const resolver = options.resolverOf?.(instance.vpcId) ?? resolverAddress;
   const boot = {
     instanceId: instance.instanceId,
@@ -70,7 +71,12 @@ export function removeInstanceFiles(places: InstancePlaces): void {
 function mountsBelow(directory: string): string[] {
   return readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
-    .map((line) => line.split(" ")[4]?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))))
-    .filter((target): target is string => target !== undefined && (target === directory || target.startsWith(`${directory}/`)))
+    .map((line) =>
+      line.split(" ")[4]?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))),
+    )
+    .filter(
+      (target): target is string =>
+        target !== undefined && (target === directory || target.startsWith(`${directory}/`)),
+    )
     .sort();
 }

@@ -19,11 +19,15 @@ export function answerHttp(request: IncomingMessage, response: ServerResponse): 
   request.on("end", () => {
     const { socket, method, url, headers } = request;
     const body = Buffer.concat(chunks).toString("utf8");
-    const text = `${JSON.stringify({
-      client: { address: socket.remoteAddress, port: socket.remotePort },
-      server: { address: socket.localAddress, port: socket.localPort },
-      request: { method, url, headers, ...(size === 0 ? {} : { body, bodyLength: size }) },
-    }, null, 2)}\n`;
+    const text = `${JSON.stringify(
+      {
+        client: { address: socket.remoteAddress, port: socket.remotePort },
+        server: { address: socket.localAddress, port: socket.localPort },
+        request: { method, url, headers, ...(size === 0 ? {} : { body, bodyLength: size }) },
+      },
+      null,
+      2,
+    )}\n`;
     response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
     response.end(request.method === "HEAD" ? undefined : text);
   });

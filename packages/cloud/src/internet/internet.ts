@@ -13,7 +13,10 @@ import { startDns } from "../resolver/dns-server.ts";
 import { internetHosts, resolveOutside } from "../resolver/names.ts";
 import type { ListenerOptions } from "../fabric/seam.ts";
 
-export type InternetOptions = Pick<ListenerOptions, "clusterId" | "stateDir" | "region" | "caCertFile" | "caKeyFile" | "view">;
+export type InternetOptions = Pick<
+  ListenerOptions,
+  "clusterId" | "stateDir" | "region" | "caCertFile" | "caKeyFile" | "view"
+>;
 
 export async function startInternet(options: InternetOptions): Promise<{ close(): void }> {
   const { clusterId, region, caCertFile, caKeyFile, stateDir, view } = options;

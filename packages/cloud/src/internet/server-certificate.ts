@@ -14,7 +14,12 @@ export type CertificateOptions = {
 
 const renewBeforeMs = 30 * 24 * 3600 * 1000;
 
-export async function ensureCertificate({ directory, caCertFile, caKeyFile, names }: CertificateOptions): Promise<KeyPair> {
+export async function ensureCertificate({
+  directory,
+  caCertFile,
+  caKeyFile,
+  names,
+}: CertificateOptions): Promise<KeyPair> {
   const file = join(directory, createHash("sha256").update(names.join()).digest("hex").slice(0, 16));
   const authorityCert = readFileSync(caCertFile, "utf8");
   const kept = readPair(file);
@@ -39,5 +44,7 @@ function readPair(file: string): KeyPair | undefined {
 
 function isUsable(cert: string, authorityCert: string): boolean {
   const leaf = new X509Certificate(cert);
-  return leaf.verify(new X509Certificate(authorityCert).publicKey) && leaf.validToDate.getTime() - Date.now() > renewBeforeMs;
+  return (
+    leaf.verify(new X509Certificate(authorityCert).publicKey) && leaf.validToDate.getTime() - Date.now() > renewBeforeMs
+  );
 }

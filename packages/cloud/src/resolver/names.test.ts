@@ -5,19 +5,56 @@ import { resolveInVpc, resolveOutside, type Answer } from "./names.ts";
 import { replyTo } from "./reply.ts";
 import type { FabricState, FabricVpc } from "../fabric/seam.ts";
 
-const vpc: FabricVpc = { vpcId: "vpc-1", cidrs: ["10.42.0.0/16", "100.64.0.0/16"], enableDnsSupport: true, enableDnsHostnames: true };
+const vpc: FabricVpc = {
+  vpcId: "vpc-1",
+  cidrs: ["10.42.0.0/16", "100.64.0.0/16"],
+  enableDnsSupport: true,
+  enableDnsHostnames: true,
+};
 const state = {
   region: "us-west-2",
   vpcs: [vpc],
-  enis: [{ vpcId: "vpc-1", addresses: [{ address: "10.42.0.7", publicAddress: "203.0.113.7" }] }, { vpcId: "vpc-2", addresses: [{ address: "10.42.0.8", publicAddress: "203.0.113.8" }] }],
+  enis: [
+    { vpcId: "vpc-1", addresses: [{ address: "10.42.0.7", publicAddress: "203.0.113.7" }] },
+    { vpcId: "vpc-2", addresses: [{ address: "10.42.0.8", publicAddress: "203.0.113.8" }] },
+  ],
   clusters: [
-    { name: "both", vpcId: "vpc-1", endpointName: "b.gr7.us-west-2.eks.amazonaws.com", endpointPrivateAccess: true, endpointPublicAccess: true, publicAddress: "198.51.100.32", xeniAddresses: ["10.42.1.1", "10.42.2.1"] },
-    { name: "private", vpcId: "vpc-1", endpointName: "p.gr7.us-west-2.eks.amazonaws.com", endpointPrivateAccess: true, endpointPublicAccess: false, publicAddress: "198.51.100.33", xeniAddresses: ["10.42.1.2"] },
-    { name: "public", vpcId: "vpc-1", endpointName: "u.gr7.us-west-2.eks.amazonaws.com", endpointPrivateAccess: false, endpointPublicAccess: true, publicAddress: "198.51.100.34", xeniAddresses: ["10.42.1.3"] },
+    {
+      name: "both",
+      vpcId: "vpc-1",
+      endpointName: "b.gr7.us-west-2.eks.amazonaws.com",
+      endpointPrivateAccess: true,
+      endpointPublicAccess: true,
+      publicAddress: "198.51.100.32",
+      xeniAddresses: ["10.42.1.1", "10.42.2.1"],
+    },
+    {
+      name: "private",
+      vpcId: "vpc-1",
+      endpointName: "p.gr7.us-west-2.eks.amazonaws.com",
+      endpointPrivateAccess: true,
+      endpointPublicAccess: false,
+      publicAddress: "198.51.100.33",
+      xeniAddresses: ["10.42.1.2"],
+    },
+    {
+      name: "public",
+      vpcId: "vpc-1",
+      endpointName: "u.gr7.us-west-2.eks.amazonaws.com",
+      endpointPrivateAccess: false,
+      endpointPublicAccess: true,
+      publicAddress: "198.51.100.34",
+      xeniAddresses: ["10.42.1.3"],
+    },
   ],
 } as unknown as FabricState;
 
-const show = (answer: Answer): string => (answer.found === "addresses" ? answer.addresses.join() : answer.found === "name" ? answer.name : `no, says ${answer.zone}`);
+const show = (answer: Answer): string =>
+  answer.found === "addresses"
+    ? answer.addresses.join()
+    : answer.found === "name"
+      ? answer.name
+      : `no, says ${answer.zone}`;
 
 test("names mean what AWS makes them mean inside a VPC and outside", () => {
   const cases: [string, string, string][] = [
@@ -46,7 +83,8 @@ test("names mean what AWS makes them mean inside a VPC and outside", () => {
   }
 });
 
-const query = (name: string, more: object = {}) => encode({ type: "query", id: 7, flags: 0x100, questions: [{ type: "A", name }], ...more });
+const query = (name: string, more: object = {}) =>
+  encode({ type: "query", id: 7, flags: 0x100, questions: [{ type: "A", name }], ...more });
 const many: Answer = { found: "addresses", addresses: Array.from({ length: 60 }, (_, n) => `10.0.0.${n}`), ttl: 1 };
 
 test("replyTo() truncates what does not fit a datagram, and not what fits the client's buffer or a stream", () => {
@@ -68,6 +106,8 @@ test("replyTo() answers no replies, refuses what it cannot read, keeps the quest
   assert.equal(replyTo(broken, never, { transport: "udp", authoritative: false })![3]! & 15, 1);
   const update = query("a.b", { flags: 5 << 11 });
   assert.equal(replyTo(update, never, { transport: "udp", authoritative: false })![3]! & 15, 4);
-  const spelled = decode(replyTo(query("WwW.a"), (name) => (assert.equal(name, "www.a"), many), { transport: "udp", authoritative: false })!);
+  const spelled = decode(
+    replyTo(query("WwW.a"), (name) => (assert.equal(name, "www.a"), many), { transport: "udp", authoritative: false })!,
+  );
   assert.equal(spelled.questions?.[0]?.name, "WwW.a");
 });

@@ -25,7 +25,8 @@ export const internetHosts: Readonly<Record<string, string>> = {
 };
 
 /** Where the private host names of a region live. */
-export const regionDomain = (region: string): string => (region === "us-east-1" ? "ec2.internal" : `${region}.compute.internal`);
+export const regionDomain = (region: string): string =>
+  region === "us-east-1" ? "ec2.internal" : `${region}.compute.internal`;
 
 const publicDomain = (region: string): string =>
   region === "us-east-1" ? "compute-1.amazonaws.com" : `${region}.compute.amazonaws.com`;
@@ -64,7 +65,11 @@ export function resolveOutside(name: string, state: FabricState): Answer {
   const cluster = state.clusters.find(({ endpointName }) => endpointName.toLowerCase() === name);
   if (cluster !== undefined) {
     // With private access only, even the public zone gives the X-ENIs.
-    return { found: "addresses", addresses: cluster.endpointPublicAccess ? [cluster.publicAddress] : cluster.xeniAddresses, ttl: 60 };
+    return {
+      found: "addresses",
+      addresses: cluster.endpointPublicAccess ? [cluster.publicAddress] : cluster.xeniAddresses,
+      ttl: 60,
+    };
   }
   const publicAddress = publicAddressOf(name, state);
   if (publicAddress !== undefined) return { found: "addresses", addresses: [publicAddress], ttl: 60 };
@@ -113,5 +118,9 @@ function addressInReverse(name: string): string | undefined {
 
 /** The zone that denies a name nobody has: its last two labels, or the root. */
 function zoneOf(name: string): string {
-  return name.endsWith("in-addr.arpa") ? "in-addr.arpa" : name.split(".").slice(-2).length === 2 ? name.split(".").slice(-2).join(".") : "";
+  return name.endsWith("in-addr.arpa")
+    ? "in-addr.arpa"
+    : name.split(".").slice(-2).length === 2
+      ? name.split(".").slice(-2).join(".")
+      : "";
 }

@@ -1,5 +1,14 @@
 /** A DNS query in, the bytes of its reply out. Pure, apart from the names it is given. */
-import { AUTHORITATIVE_ANSWER, decode, encode, RECURSION_AVAILABLE, RECURSION_DESIRED, streamEncode, TRUNCATED_RESPONSE, type Packet } from "dns-packet";
+import {
+  AUTHORITATIVE_ANSWER,
+  decode,
+  encode,
+  RECURSION_AVAILABLE,
+  RECURSION_DESIRED,
+  streamEncode,
+  TRUNCATED_RESPONSE,
+  type Packet,
+} from "dns-packet";
 import type { Answer as NameAnswer } from "./names.ts";
 
 export type Resolve = (name: string) => NameAnswer;
@@ -7,7 +16,11 @@ export type Resolve = (name: string) => NameAnswer;
 const codes = { ok: 0, formatError: 1, nameError: 3, notImplemented: 4 } as const;
 
 /** Undefined: what came was not a query and gets no reply. */
-export function replyTo(message: Buffer, resolve: Resolve, o: { transport: "udp" | "tcp"; authoritative: boolean }): Buffer | undefined {
+export function replyTo(
+  message: Buffer,
+  resolve: Resolve,
+  o: { transport: "udp" | "tcp"; authoritative: boolean },
+): Buffer | undefined {
   let query: Packet;
   try {
     query = decode(message);
@@ -37,7 +50,22 @@ function buildReply(query: Packet, resolve: Resolve, authoritative: boolean): Pa
     type: "response",
     id: query.id ?? 0,
     questions: query.questions ?? [],
-    ...(ednsSize(query) === undefined ? {} : { additionals: [{ type: "OPT", name: ".", udpPayloadSize: 4096, flags: 0, flag_do: false, extendedRcode: 0, ednsVersion: 0, options: [] }] }),
+    ...(ednsSize(query) === undefined
+      ? {}
+      : {
+          additionals: [
+            {
+              type: "OPT",
+              name: ".",
+              udpPayloadSize: 4096,
+              flags: 0,
+              flag_do: false,
+              extendedRcode: 0,
+              ednsVersion: 0,
+              options: [],
+            },
+          ],
+        }),
   };
   const flags = (authoritative ? AUTHORITATIVE_ANSWER : RECURSION_AVAILABLE) | ((query.flags ?? 0) & RECURSION_DESIRED);
   const opcode = ((query.flags ?? 0) >> 11) & 0xf;
@@ -50,7 +78,11 @@ function buildReply(query: Packet, resolve: Resolve, authoritative: boolean): Pa
   switch (answer.found) {
     case "addresses":
       if (isAsked(question.type, "A")) {
-        return { ...base, flags, answers: answer.addresses.map((data) => ({ ...common, type: "A", ttl: answer.ttl, data })) };
+        return {
+          ...base,
+          flags,
+          answers: answer.addresses.map((data) => ({ ...common, type: "A", ttl: answer.ttl, data })),
+        };
       }
       return { ...base, flags, authorities: [denial(name.split(".").slice(1).join("."))] };
     case "name":
@@ -70,7 +102,15 @@ function denial(zone: string): NonNullable<Packet["authorities"]>[number] {
     type: "SOA",
     name,
     ttl: 60,
-    data: { mname: zone === "" ? "a.root-servers.net" : `ns0.${zone}`, rname: "hostmaster.amazon.com", serial: 2012103100, refresh: 3600, retry: 3600, expire: 3600, minimum: 60 },
+    data: {
+      mname: zone === "" ? "a.root-servers.net" : `ns0.${zone}`,
+      rname: "hostmaster.amazon.com",
+      serial: 2012103100,
+      refresh: 3600,
+      retry: 3600,
+      expire: 3600,
+      minimum: 60,
+    },
   };
 }
 

@@ -9,7 +9,21 @@ import { test } from "node:test";
 import { listNetns } from "@underlay/kernel/netns";
 import { openFabric, removeNamespaces } from "../../src/fabric/fabric.ts";
 import { internetNetns, natNetns, routerNetns } from "../../src/fabric/places.ts";
-import { addInstance, addInternet, addVpc, connect, copy, echoServer, emptyState, exchange, newClusterId, reaches, run, withFabric, type State } from "./world.ts";
+import {
+  addInstance,
+  addInternet,
+  addVpc,
+  connect,
+  copy,
+  echoServer,
+  emptyState,
+  exchange,
+  newClusterId,
+  reaches,
+  run,
+  withFabric,
+  type State,
+} from "./world.ts";
 
 function world(clusterId: string): { state: State; a: string; b: string } {
   const state = emptyState(clusterId);
@@ -24,7 +38,10 @@ function world(clusterId: string): { state: State; a: string; b: string } {
 function picture(clusterId: string): string[] {
   return listNetns(`ul-${clusterId}-`).flatMap((netns) =>
     [
-      run(netns, "ip", "-o", "link").replace(/@if\d+|link-netns \S+|link-netnsid \d+|^\d+: |state \S+|,LOWER_UP|NO-CARRIER,/gm, ""),
+      run(netns, "ip", "-o", "link").replace(
+        /@if\d+|link-netns \S+|link-netnsid \d+|^\d+: |state \S+|,LOWER_UP|NO-CARRIER,/gm,
+        "",
+      ),
       run(netns, "ip", "-o", "-4", "addr").replace(/^\d+: /gm, ""),
       run(netns, "ip", "-4", "route", "show", "table", "all"),
       run(netns, "ip", "rule"),
@@ -41,7 +58,10 @@ function picture(clusterId: string): string[] {
 /** Compares pictures so that a failure shows only what differs. */
 function assertSame(actual: readonly string[], expected: readonly string[]): void {
   assert.deepEqual(
-    { strange: actual.filter((line) => !expected.includes(line)), missing: expected.filter((line) => !actual.includes(line)) },
+    {
+      strange: actual.filter((line) => !expected.includes(line)),
+      missing: expected.filter((line) => !actual.includes(line)),
+    },
     { strange: [], missing: [] },
   );
   assert.equal(actual.length, expected.length);
@@ -126,7 +146,9 @@ test("a fabric killed at any moment of its work leaves nothing the next one cann
     writeFileSync(file, JSON.stringify(state));
     try {
       for (const afterMs of [3, 11, 17, 29, 41, 53, 67, 83]) {
-        const child = spawn(process.execPath, [join(import.meta.dirname, "killed-fabric.ts"), clusterId, file], { stdio: ["ignore", "pipe", "inherit"] });
+        const child = spawn(process.execPath, [join(import.meta.dirname, "killed-fabric.ts"), clusterId, file], {
+          stdio: ["ignore", "pipe", "inherit"],
+        });
         await once(child.stdout, "data");
         await new Promise((resolve) => setTimeout(resolve, afterMs));
         child.kill("SIGKILL");

@@ -28,11 +28,16 @@ try {
     if (recent.length > 9) recent.shift();
     if (marks.has(index)) {
       const address = copy(state);
-      address.enis[index - 1] = { ...address.enis[index - 1]!, addresses: [...address.enis[index - 1]!.addresses, { address: `10.1.255.${index % 250}` }] };
+      address.enis[index - 1] = {
+        ...address.enis[index - 1]!,
+        addresses: [...address.enis[index - 1]!.addresses, { address: `10.1.255.${index % 250}` }],
+      };
       const added = await took(() => fabric.apply(address, { kinds: ["enis"], ids: [] }));
       const removed = await took(() => fabric.apply({ ...state }, { kinds: ["enis"], ids: [] }));
       const audit = await took(() => fabric.audit());
-      out(`ENI #${index}: ${median(recent)} ms (median of the last ${recent.length}); one address more ${added} ms, less ${removed} ms; drift check ${audit} ms`);
+      out(
+        `ENI #${index}: ${median(recent)} ms (median of the last ${recent.length}); one address more ${added} ms, less ${removed} ms; drift check ${audit} ms`,
+      );
     }
   }
 } finally {

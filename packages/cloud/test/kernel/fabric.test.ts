@@ -3,7 +3,22 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Conntrack } from "@underlay/kernel/conntrack";
 import { routerNetns } from "../../src/fabric/places.ts";
-import { addInstance, addSecondEni, addSubnet, addVpc, allow, connect, copy, echoServer, emptyState, exchange, reaches, run, withFabric, type State } from "./world.ts";
+import {
+  addInstance,
+  addSecondEni,
+  addSubnet,
+  addVpc,
+  allow,
+  connect,
+  copy,
+  echoServer,
+  emptyState,
+  exchange,
+  reaches,
+  run,
+  withFabric,
+  type State,
+} from "./world.ts";
 
 function twoSubnets(clusterId: string): { state: State; a: string; b: string; c: string } {
   const state = emptyState(clusterId);
@@ -43,7 +58,12 @@ test("ICMP echo is answered by instances where groups allow it, and never by the
     await fabric.apply(state, "everything");
     // An echo request by hand: type 8, code 0, checksum. What comes back begins with type 0.
     const ping = (address: string): string =>
-      run(a, "sh", "-c", `printf '\\010\\000\\367\\375\\000\\001\\000\\001' | socat -t 0.5 - IP4-SENDTO:${address}:1 | od -An -tx1`).trim();
+      run(
+        a,
+        "sh",
+        "-c",
+        `printf '\\010\\000\\367\\375\\000\\001\\000\\001' | socat -t 0.5 - IP4-SENDTO:${address}:1 | od -An -tx1`,
+      ).trim();
     assert.match(ping("10.7.1.11"), /^00 00/);
     assert.match(ping("10.7.2.10"), /^00 00/);
     assert.equal(ping("10.7.1.1"), "");
@@ -76,7 +96,9 @@ test("secondary addresses and every address of a /28 are delivered to their ENI"
     assert.deepEqual(server.clients, ["10.7.1.21", "10.7.1.40"]);
 
     const less = copy(state);
-    less.enis = less.enis.map((eni) => (eni.eniId === "eni-2" ? { ...eni, addresses: eni.addresses.slice(0, 1), prefixes: [] } : eni));
+    less.enis = less.enis.map((eni) =>
+      eni.eniId === "eni-2" ? { ...eni, addresses: eni.addresses.slice(0, 1), prefixes: [] } : eni,
+    );
     await fabric.apply(less, { kinds: ["enis"], ids: ["eni-2"] });
     assert.equal(await reaches(b, "10.7.1.10", 80, { sourceAddress: "10.7.1.21" }), false);
     assert.equal(await reaches(b, "10.7.1.10", 80, { sourceAddress: "10.7.1.40" }), false);
@@ -87,13 +109,21 @@ test("secondary addresses and every address of a /28 are delivered to their ENI"
 test("a source the ENI does not own is dropped unless its source/destination check is off", async () => {
   await withFabric(async (fabric, clusterId) => {
     const { state, a, b } = twoSubnets(clusterId);
-    state.securityGroups = state.securityGroups.map((group) => ({ ...group, rules: [...group.rules, allow("ingress")] }));
+    state.securityGroups = state.securityGroups.map((group) => ({
+      ...group,
+      rules: [...group.rules, allow("ingress")],
+    }));
     await fabric.apply(state, "everything");
     run(a, "ip", "addr", "add", "10.99.0.1/32", "dev", "lo");
     run(b, "ip", "route", "add", "10.99.0.1/32", "via", "10.7.1.1");
     const router = routerNetns(clusterId, "vpc-1");
-    const heard = (): number => Number(/packets (\d+)/.exec(run(router, "nft", "list", "counter", "ip", "watch", "seen"))![1]);
-    run(router, "nft", "add table ip watch; add counter ip watch seen; add chain ip watch c { type filter hook postrouting priority 300; }; add rule ip watch c ip saddr 10.99.0.1 counter name seen");
+    const heard = (): number =>
+      Number(/packets (\d+)/.exec(run(router, "nft", "list", "counter", "ip", "watch", "seen"))![1]);
+    run(
+      router,
+      "nft",
+      "add table ip watch; add counter ip watch seen; add chain ip watch c { type filter hook postrouting priority 300; }; add rule ip watch c ip saddr 10.99.0.1 counter name seen",
+    );
     assert.equal(await reaches(a, "10.7.1.11", 80, { sourceAddress: "10.99.0.1" }), false);
     assert.equal(heard(), 0);
     const open = copy(state);
@@ -109,8 +139,16 @@ test("a rule's revocation spares established flows and stops new ones; both gate
     const state = emptyState(clusterId);
     addVpc(state, "vpc-1", "10.7.0.0/16");
     const subnet = addSubnet(state, "vpc-1", "10.7.1.0/24");
-    const group = (groupId: string, ...rules: ReturnType<typeof allow>[]) => ({ groupId, groupName: groupId, vpcId: "vpc-1", rules });
-    state.securityGroups.push(group("sg-client", allow("egress")), group("sg-server", allow("ingress", { groupId: "sg-client" }, "tcp", 80)));
+    const group = (groupId: string, ...rules: ReturnType<typeof allow>[]) => ({
+      groupId,
+      groupName: groupId,
+      vpcId: "vpc-1",
+      rules,
+    });
+    state.securityGroups.push(
+      group("sg-client", allow("egress")),
+      group("sg-server", allow("ingress", { groupId: "sg-client" }, "tcp", 80)),
+    );
     const a = addInstance(state, "i-a", subnet, { host: 10, groups: ["sg-client"] });
     const b = addInstance(state, "i-b", subnet, { host: 11, groups: ["sg-server"] });
     await fabric.apply(state, "everything");
@@ -122,7 +160,9 @@ test("a rule's revocation spares established flows and stops new ones; both gate
     assert.equal(await exchange(flow, "one"), "one");
 
     const revoked = copy(state);
-    revoked.securityGroups = revoked.securityGroups.map((one) => (one.groupId === "sg-server" ? { ...one, rules: [] } : one));
+    revoked.securityGroups = revoked.securityGroups.map((one) =>
+      one.groupId === "sg-server" ? { ...one, rules: [] } : one,
+    );
     await fabric.apply(revoked, { kinds: ["securityGroups"], ids: ["sg-server"] });
     assert.equal(await exchange(flow, "two"), "two", "the established flow goes on");
     assert.equal(await reaches(a, "10.7.1.11", 80), false, "a new one does not start");
@@ -131,10 +171,58 @@ test("a rule's revocation spares established flows and stops new ones; both gate
     assert.equal(await reaches(a, "10.7.1.11", 80), true, "allowed again");
 
     const silent = copy(state);
-    silent.securityGroups = silent.securityGroups.map((one) => (one.groupId === "sg-client" ? { ...one, rules: [allow("egress", undefined, "tcp", 443)] } : one));
+    silent.securityGroups = silent.securityGroups.map((one) =>
+      one.groupId === "sg-client" ? { ...one, rules: [allow("egress", undefined, "tcp", 443)] } : one,
+    );
     await fabric.apply(silent, { kinds: ["securityGroups"], ids: ["sg-client"] });
     assert.equal(await reaches(a, "10.7.1.11", 80), false, "the sender's gate counts too");
     flow.destroy();
+  });
+});
+
+test("a rule follows its prefix list, and one that names a group nobody knows matches nobody", async () => {
+  await withFabric(async (fabric, clusterId) => {
+    const { state, a, b } = twoSubnets(clusterId);
+    const rules = [
+      allow("egress"),
+      allow("ingress", { prefixListId: "pl-1" }),
+      allow("ingress", { groupId: "sg-gone" }),
+    ];
+    state.securityGroups = state.securityGroups.map((group) => ({ ...group, rules }));
+    state.prefixLists.push({
+      prefixListId: "pl-1",
+      name: "clients",
+      cidrs: ["10.7.1.8/29", "10.7.1.0/28", "192.0.2.0/24"],
+    });
+    await fabric.apply(state, "everything");
+    await using _server = await listening(b, "10.7.1.11");
+    assert.equal(await reaches(a, "10.7.1.11", 80), true);
+    await fabric.audit();
+    assert.equal(await reaches(a, "10.7.1.11", 80), true);
+    const less = copy(state);
+    less.prefixLists = [{ prefixListId: "pl-1", name: "clients", cidrs: ["192.0.2.0/24"] }];
+    await fabric.apply(less, { kinds: ["prefixLists"], ids: ["pl-1"] });
+    assert.equal(await reaches(a, "10.7.1.11", 80), false);
+    run(routerNetns(clusterId, "vpc-1"), "nft", "add", "element", "ip", "fabric", "pl_1", "{ 10.7.1.0/24 }");
+    assert.equal(await reaches(a, "10.7.1.11", 80), true, "somebody opened it by hand");
+    await fabric.audit();
+    assert.equal(await reaches(a, "10.7.1.11", 80), false, "and the drift check closed it");
+  });
+});
+
+test("applies that overlap end in the newest state", async () => {
+  await withFabric(async (fabric, clusterId) => {
+    const { state, a, c } = twoSubnets(clusterId);
+    const states = Array.from({ length: 30 }, (_, index) => {
+      const next = copy(state);
+      if (index % 2 === 0) next.instances = next.instances.filter(({ instanceId }) => instanceId !== "i-c");
+      if (index % 3 === 0) addSecondEni(next, "i-a", "subnet-vpc-1-1", 1, { host: 50 });
+      return next;
+    });
+    await Promise.all([...states, state].map((next) => fabric.apply(next, { kinds: ["enis", "instances"], ids: [] })));
+    await using _server = await listening(c, "10.7.2.10");
+    assert.equal(await reaches(a, "10.7.2.10", 80), true);
+    assert.doesNotMatch(run(a, "ip", "-o", "link"), /eth1/);
   });
 });
 
@@ -147,7 +235,9 @@ test("membership of a group follows the ENIs that carry it", async () => {
     await using _server = await listening(b, "10.7.1.11");
     assert.equal(await reaches(a, "10.7.1.11", 80), false);
     const joined = copy(state);
-    joined.enis = joined.enis.map((eni) => (eni.eniId === "eni-1" ? { ...eni, securityGroupIds: ["sg-alone", "sg-vpc-1"] } : eni));
+    joined.enis = joined.enis.map((eni) =>
+      eni.eniId === "eni-1" ? { ...eni, securityGroupIds: ["sg-alone", "sg-vpc-1"] } : eni,
+    );
     await fabric.apply(joined, { kinds: ["enis"], ids: ["eni-1"] });
     assert.equal(await reaches(a, "10.7.1.11", 80), true);
     await fabric.apply(state, { kinds: ["enis"], ids: ["eni-1"] });
@@ -191,11 +281,16 @@ test("the next owner of an address does not inherit its flows", async () => {
     const flow = await connect(a, "10.7.1.21", 80);
     assert.ok(flow);
     const conntrack = Conntrack.open(routerNetns(clusterId, "vpc-1"));
-    const count = (): number => conntrack.list({ family: 4 }).filter(({ original }) => original.dst === "10.7.1.21").length;
+    const count = (): number =>
+      conntrack.list({ family: 4 }).filter(({ original }) => original.dst === "10.7.1.21").length;
     assert.equal(count(), 1);
     const moved = copy(state);
     moved.enis = moved.enis.map((eni) =>
-      eni.eniId === "eni-2" ? { ...eni, addresses: eni.addresses.slice(0, 1) } : eni.eniId === "eni-1" ? { ...eni, addresses: [...eni.addresses, { address: "10.7.1.21" }] } : eni,
+      eni.eniId === "eni-2"
+        ? { ...eni, addresses: eni.addresses.slice(0, 1) }
+        : eni.eniId === "eni-1"
+          ? { ...eni, addresses: [...eni.addresses, { address: "10.7.1.21" }] }
+          : eni,
     );
     await fabric.apply(moved, { kinds: ["enis"], ids: [] });
     assert.equal(count(), 0);
@@ -224,7 +319,11 @@ test("two VPCs with the same addresses do not see each other", async () => {
   });
 });
 
-async function listening(netns: string, address: string, port = 80): Promise<{ clients: string[]; [Symbol.asyncDispose](): Promise<void> }> {
+async function listening(
+  netns: string,
+  address: string,
+  port = 80,
+): Promise<{ clients: string[]; [Symbol.asyncDispose](): Promise<void> }> {
   const server = await echoServer(netns, address, port);
   return { clients: server.clients, [Symbol.asyncDispose]: () => server.close() };
 }

@@ -1,6 +1,15 @@
 /** Instances as processes: boot, adoption, death, termination. `sleep` and `sh` stand in for the init program. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -10,7 +19,14 @@ import { openInstanceHost } from "../../src/instances/host.ts";
 import type { FabricInstance, InstanceHost } from "../../src/fabric/seam.ts";
 import { addInstance, addSubnet, addVpc, emptyState, run, withFabric } from "./world.ts";
 
-type Place = { host(): Promise<InstanceHost>; instance: FabricInstance; netns: string; stateDir: string; pid(): number | undefined; exits: string[] };
+type Place = {
+  host(): Promise<InstanceHost>;
+  instance: FabricInstance;
+  netns: string;
+  stateDir: string;
+  pid(): number | undefined;
+  exits: string[];
+};
 
 async function withInstance(work: (place: Place) => Promise<void>): Promise<void> {
   const stateDir = mkdtempSync(join(tmpdir(), "underlay-host-"));
@@ -67,7 +83,9 @@ test("an instance boots in its namespace, is adopted by the next host, and is go
     const first = await host();
     await first.ensureRunning(instance);
     const init = pid()!;
-    await until("init runs in the instance's namespace", () => readlinkSync(`/proc/${init}/ns/net`).includes(`${statSync(netnsPath(netns)).ino}`));
+    await until("init runs in the instance's namespace", () =>
+      readlinkSync(`/proc/${init}/ns/net`).includes(`${statSync(netnsPath(netns)).ino}`),
+    );
     const boot = JSON.parse(readFileSync(join(stateDir, "instances/i-a/boot.json"), "utf8"));
     assert.equal(boot.instanceId, "i-a");
     assert.equal(boot.hostname, "ip-10-7-1-10.us-west-2.compute.internal");

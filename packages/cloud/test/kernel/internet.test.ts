@@ -4,14 +4,45 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { clusterNetns, echoAddress, internetNetns, natNetns } from "../../src/fabric/places.ts";
 import type { FabricCluster } from "../../src/fabric/seam.ts";
-import { addInstance, addInternet, addSubnet, addVpc, allow, connect, copy, echoServer, emptyState, eniOf, exchange, reaches, run, spawnIn, withFabric, type State } from "./world.ts";
+import {
+  addInstance,
+  addInternet,
+  addSubnet,
+  addVpc,
+  allow,
+  connect,
+  copy,
+  echoServer,
+  emptyState,
+  eniOf,
+  exchange,
+  reaches,
+  run,
+  spawnIn,
+  withFabric,
+  type State,
+} from "./world.ts";
 
-function internetState(clusterId: string): { state: State; publicInstance: string; privateInstance: string; bareInstance: string } {
+function internetState(clusterId: string): {
+  state: State;
+  publicInstance: string;
+  privateInstance: string;
+  bareInstance: string;
+} {
   const state = emptyState(clusterId);
   addVpc(state, "vpc-1", "10.7.0.0/16");
   const { publicSubnet, privateSubnet } = addInternet(state, "vpc-1", "10.7.1.0/24", "10.7.2.0/24", "203.0.113.9");
-  state.securityGroups.push({ groupId: "sg-open", groupName: "open", vpcId: "vpc-1", rules: [allow("egress"), allow("ingress", undefined, "tcp", 80)] });
-  const publicInstance = addInstance(state, "i-public", publicSubnet, { host: 20, publicAddress: "203.0.113.20", groups: ["sg-open"] });
+  state.securityGroups.push({
+    groupId: "sg-open",
+    groupName: "open",
+    vpcId: "vpc-1",
+    rules: [allow("egress"), allow("ingress", undefined, "tcp", 80)],
+  });
+  const publicInstance = addInstance(state, "i-public", publicSubnet, {
+    host: 20,
+    publicAddress: "203.0.113.20",
+    groups: ["sg-open"],
+  });
   const privateInstance = addInstance(state, "i-private", privateSubnet, { host: 20 });
   const bareInstance = addInstance(state, "i-bare", publicSubnet, { host: 21 });
   return { state, publicInstance, privateInstance, bareInstance };
@@ -36,7 +67,9 @@ test("an instance with a public address is seen under it and reached by it; one 
       assert.ok(flow);
       assert.equal(await exchange(flow, "one"), "one");
       const released = copy(state);
-      released.enis = released.enis.map((eni) => (eni.addresses[0]?.publicAddress === "203.0.113.20" ? { ...eni, addresses: [{ address: "10.7.1.20" }] } : eni));
+      released.enis = released.enis.map((eni) =>
+        eni.addresses[0]?.publicAddress === "203.0.113.20" ? { ...eni, addresses: [{ address: "10.7.1.20" }] } : eni,
+      );
       await fabric.apply(released, { kinds: ["enis"], ids: [] });
       assert.equal(await reaches(publicInstance, echoAddress, 80), false, "the address was taken away");
       assert.equal(await exchange(flow, "two", 600), undefined, "from established flows too");
@@ -51,7 +84,11 @@ test("an instance with a public address is seen under it and reached by it; one 
 test("an instance reaches another's public address through the IGW, under its own", async () => {
   await withFabric(async (fabric, clusterId) => {
     const { state, publicInstance } = internetState(clusterId);
-    const other = addInstance(state, "i-other", "subnet-vpc-1-1", { host: 22, publicAddress: "203.0.113.22", groups: ["sg-open"] });
+    const other = addInstance(state, "i-other", "subnet-vpc-1-1", {
+      host: 22,
+      publicAddress: "203.0.113.22",
+      groups: ["sg-open"],
+    });
     await fabric.apply(state, "everything");
     const server = await echoServer(other, "10.7.1.22", 80);
     try {
@@ -68,17 +105,28 @@ test("a private instance leaves through the NAT gateway, whose namespace sees it
     const { state, privateInstance } = internetState(clusterId);
     await fabric.apply(state, "everything");
     const host = await echoServer(internetNetns(clusterId), echoAddress, 80);
-    const capture = spawnIn(natNetns(clusterId, "nat-vpc-1"), "tcpdump", "-n", "-l", "-i", "eth0", "tcp[tcpflags] & tcp-syn != 0 and tcp[tcpflags] & tcp-ack == 0");
+    const capture = spawnIn(
+      natNetns(clusterId, "nat-vpc-1"),
+      "tcpdump",
+      "-n",
+      "-l",
+      "-i",
+      "eth0",
+      "tcp[tcpflags] & tcp-syn != 0 and tcp[tcpflags] & tcp-ack == 0",
+    );
     let seen = "";
     capture.stdout.on("data", (data: Buffer) => (seen += data.toString()));
-    await new Promise<void>((resolve) => capture.stderr.on("data", (data: Buffer) => data.includes("listening on") && resolve()));
+    await new Promise<void>((resolve) =>
+      capture.stderr.on("data", (data: Buffer) => data.includes("listening on") && resolve()),
+    );
     try {
       const flow = await connect(privateInstance, echoAddress, 80);
       assert.ok(flow);
       assert.equal(await exchange(flow, "hello"), "hello");
       assert.deepEqual(host.clients, ["203.0.113.9"]);
       const deadline = Date.now() + 5_000;
-      while (!(/10\.7\.2\.20\.\d+ > 192/.test(seen) && /10\.7\.1\.9\.\d+ > 192/.test(seen)) && Date.now() < deadline) await once(capture.stdout, "data");
+      while (!(/10\.7\.2\.20\.\d+ > 192/.test(seen) && /10\.7\.1\.9\.\d+ > 192/.test(seen)) && Date.now() < deadline)
+        await once(capture.stdout, "data");
       assert.match(seen, /IP 10\.7\.2\.20\.\d+ > 192\.0\.2\.10\.80/, "before");
       assert.match(seen, /IP 10\.7\.1\.9\.\d+ > 192\.0\.2\.10\.80/, "after");
       assert.equal(await reaches(internetNetns(clusterId), "203.0.113.9", 80), false, "nothing comes in by it");
@@ -102,7 +150,10 @@ test("a deleted NAT gateway leaves a blackhole, and what left it before stops", 
       gone.enis = gone.enis.filter((eni) => eni.attachment?.kind !== "nat-gateway");
       await fabric.apply(gone, { kinds: ["natGateways", "enis"], ids: [] });
       assert.equal(await reaches(privateInstance, echoAddress, 80), false);
-      assert.doesNotMatch(run(internetNetns(clusterId), "ip", "netns", "list"), new RegExp(natNetns(clusterId, "nat-vpc-1")));
+      assert.doesNotMatch(
+        run(internetNetns(clusterId), "ip", "netns", "list"),
+        new RegExp(natNetns(clusterId, "nat-vpc-1")),
+      );
     } finally {
       await host.close();
     }
@@ -122,7 +173,12 @@ test("what is larger than the internet's 1500 bytes is told so, through NAT as w
         assert.equal((await exchange(flow, text, 5_000))?.length, text.length);
         flow.destroy();
         // A large datagram teaches the sender the path's MTU.
-        run(instance, "sh", "-c", `head -c 4000 /dev/zero | socat -u -b 8000 - UDP4:${echoAddress}:9,setsockopt=0:10:i2 || true`);
+        run(
+          instance,
+          "sh",
+          "-c",
+          `head -c 4000 /dev/zero | socat -u -b 8000 - UDP4:${echoAddress}:9,setsockopt=0:10:i2 || true`,
+        );
         assert.match(run(instance, "ip", "route", "get", echoAddress), /mtu 1500/);
       }
     } finally {
@@ -135,7 +191,9 @@ test("a control plane is reached by its X-ENIs from the VPC and by its public ad
   await withFabric(async (fabric, clusterId) => {
     const { state, privateInstance } = internetState(clusterId);
     const second = addSubnet(state, "vpc-1", "10.7.3.0/24", "rtb-private-vpc-1");
-    const xenis = [eniOf(state, "subnet-vpc-1-2", { kind: "cluster", clusterName: "demo", deviceIndex: 0 }, { host: 100 })];
+    const xenis = [
+      eniOf(state, "subnet-vpc-1-2", { kind: "cluster", clusterName: "demo", deviceIndex: 0 }, { host: 100 }),
+    ];
     state.enis.push(...xenis);
     const next = eniOf(state, second, { kind: "cluster", clusterName: "demo", deviceIndex: 1 }, { host: 100 });
     state.enis.push(next);

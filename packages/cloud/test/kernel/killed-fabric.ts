@@ -8,6 +8,19 @@ const state = JSON.parse(readFileSync(file, "utf8")) as FabricState;
 const fabric = await openFabric({ clusterId, stateDir: "", auditMs: 0 });
 process.stdout.write("working\n");
 for (;;) {
-  await fabric.apply({ ...state, vpcs: [], subnets: [], securityGroups: [], routeTables: [], enis: [], instances: [], natGateways: [], internetGateways: [] }, "everything");
+  await fabric.apply(
+    {
+      ...state,
+      vpcs: [],
+      subnets: [],
+      securityGroups: [],
+      routeTables: [],
+      enis: [],
+      instances: [],
+      natGateways: [],
+      internetGateways: [],
+    },
+    "everything",
+  );
   await fabric.apply(state, "everything");
 }

@@ -12,19 +12,50 @@ import { instanceNetns, internetNetns } from "../../src/fabric/places.ts";
 import type { CloudView } from "../../src/fabric/seam.ts";
 import { addInstance, addInternet, addVpc, copy, emptyState, withFabric, type State } from "./world.ts";
 
-const credentials = { accessKeyId: "ASIA1", secretAccessKey: "s", sessionToken: "t", lastUpdated: "2026-01-01T00:00:00Z", expiration: "2026-01-01T06:00:00Z" };
+const credentials = {
+  accessKeyId: "ASIA1",
+  secretAccessKey: "s",
+  sessionToken: "t",
+  lastUpdated: "2026-01-01T00:00:00Z",
+  expiration: "2026-01-01T06:00:00Z",
+};
 
 /** Two VPCs with the same addresses, so that an answer shows which of them was asked from. */
 function world(clusterId: string): { state: State; node: string; twin: string } {
   const state = emptyState(clusterId);
-  for (const [vpcId, elastic] of [["vpc-1", "203.0.113.9"], ["vpc-2", "203.0.113.10"]] as const) {
+  for (const [vpcId, elastic] of [
+    ["vpc-1", "203.0.113.9"],
+    ["vpc-2", "203.0.113.10"],
+  ] as const) {
     addVpc(state, vpcId, "10.7.0.0/16");
     addInternet(state, vpcId, "10.7.1.0/24", "10.7.2.0/24", elastic);
   }
   const role = { name: "node-role", profileArn: "arn:aws:iam::111122223333:instance-profile/p", profileId: "AIPA1" };
-  const node = addInstance(state, "i-node", "subnet-vpc-1-2", { host: 20, secondary: [21], prefixes: ["10.7.2.48/28"], userData: Buffer.from("hello ÿ", "latin1").toString("base64"), role });
-  const twin = addInstance(state, "i-twin", "subnet-vpc-2-2", { host: 20, metadataOptions: { httpTokens: "optional", httpPutResponseHopLimit: 1, httpEndpoint: "enabled", instanceMetadataTags: "disabled" } });
-  addInstance(state, "i-closed", "subnet-vpc-2-2", { host: 30, metadataOptions: { httpTokens: "optional", httpPutResponseHopLimit: 1, httpEndpoint: "disabled", instanceMetadataTags: "disabled" } });
+  const node = addInstance(state, "i-node", "subnet-vpc-1-2", {
+    host: 20,
+    secondary: [21],
+    prefixes: ["10.7.2.48/28"],
+    userData: Buffer.from("hello ÿ", "latin1").toString("base64"),
+    role,
+  });
+  const twin = addInstance(state, "i-twin", "subnet-vpc-2-2", {
+    host: 20,
+    metadataOptions: {
+      httpTokens: "optional",
+      httpPutResponseHopLimit: 1,
+      httpEndpoint: "enabled",
+      instanceMetadataTags: "disabled",
+    },
+  });
+  addInstance(state, "i-closed", "subnet-vpc-2-2", {
+    host: 30,
+    metadataOptions: {
+      httpTokens: "optional",
+      httpPutResponseHopLimit: 1,
+      httpEndpoint: "disabled",
+      instanceMetadataTags: "disabled",
+    },
+  });
   state.clusters.push({
     name: "demo",
     vpcId: "vpc-1",
@@ -40,7 +71,16 @@ function world(clusterId: string): { state: State; node: string; twin: string } 
   return { state, node, twin };
 }
 
-async function withListeners(work: (o: { state: State; node: string; twin: string; internet: string; caFile: string; set(state: State): Promise<void> }) => Promise<void>): Promise<void> {
+async function withListeners(
+  work: (o: {
+    state: State;
+    node: string;
+    twin: string;
+    internet: string;
+    caFile: string;
+    set(state: State): Promise<void>;
+  }) => Promise<void>,
+): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "underlay-listeners-"));
   try {
     await withFabric(async (fabric, clusterId) => {
@@ -54,11 +94,20 @@ async function withListeners(work: (o: { state: State; node: string; twin: strin
       const view: CloudView = {
         state: () => current,
         issueRoleCredentials: (instanceId) => (instanceId === "i-node" ? credentials : undefined),
-        handleAwsRequest: (request, response) => void response.end(`aws for ${request.headers.host} from ${request.socket.remoteAddress}`),
+        handleAwsRequest: (request, response) =>
+          void response.end(`aws for ${request.headers.host} from ${request.socket.remoteAddress}`),
         onChange: () => () => {},
       };
       await fabric.apply(state, "everything");
-      const listeners = await openListeners({ clusterId, stateDir: directory, region: "us-west-2", caCertFile, caKeyFile, fabric, view });
+      const listeners = await openListeners({
+        clusterId,
+        stateDir: directory,
+        region: "us-west-2",
+        caCertFile,
+        caKeyFile,
+        fabric,
+        view,
+      });
       try {
         const set = async (next: State): Promise<void> => {
           current = next;
@@ -88,17 +137,25 @@ function ask(netns: string, ...argv: string[]): Promise<string> {
 
 const imds = "http://169.254.169.254";
 const curl = (netns: string, ...rest: string[]): Promise<string> => ask(netns, "curl", "-s", "-m", "3", ...rest);
-const status = (netns: string, ...rest: string[]): Promise<string> => curl(netns, "-o", "/dev/null", "-w", "%{http_code}", ...rest);
-const tokenOf = (netns: string, ttl = "60"): Promise<string> => curl(netns, "-X", "PUT", "-H", `X-aws-ec2-metadata-token-ttl-seconds: ${ttl}`, `${imds}/latest/api/token`);
+const status = (netns: string, ...rest: string[]): Promise<string> =>
+  curl(netns, "-o", "/dev/null", "-w", "%{http_code}", ...rest);
+const tokenOf = (netns: string, ttl = "60"): Promise<string> =>
+  curl(netns, "-X", "PUT", "-H", `X-aws-ec2-metadata-token-ttl-seconds: ${ttl}`, `${imds}/latest/api/token`);
 
 test("IMDS tells each instance about itself, by version 2 tokens", async () => {
   await withListeners(async ({ node, twin }) => {
     assert.equal(await status(node, `${imds}/latest/meta-data/`), "401");
-    assert.equal(await curl(twin, `${imds}/latest/meta-data/instance-id`), "i-twin", "version 1 where tokens are optional");
+    assert.equal(
+      await curl(twin, `${imds}/latest/meta-data/instance-id`),
+      "i-twin",
+      "version 1 where tokens are optional",
+    );
     const token = await tokenOf(node);
     assert.match(token, /^[\w-]{40,}$/);
-    const get = (path: string): Promise<string> => curl(node, "-H", `X-aws-ec2-metadata-token: ${token}`, `${imds}${path}`);
-    const code = (path: string): Promise<string> => status(node, "-H", `X-aws-ec2-metadata-token: ${token}`, `${imds}${path}`);
+    const get = (path: string): Promise<string> =>
+      curl(node, "-H", `X-aws-ec2-metadata-token: ${token}`, `${imds}${path}`);
+    const code = (path: string): Promise<string> =>
+      status(node, "-H", `X-aws-ec2-metadata-token: ${token}`, `${imds}${path}`);
     assert.equal(await get("/latest/meta-data/instance-id"), "i-node");
     assert.equal(await get("/latest/meta-data/instance-id/"), "i-node");
     assert.equal(await get("/latest/meta-data/local-ipv4"), "10.7.2.20");
@@ -117,16 +174,38 @@ test("IMDS tells each instance about itself, by version 2 tokens", async () => {
     assert.equal(await get("/latest/meta-data/iam/security-credentials/"), "node-role");
     assert.equal(JSON.parse(await get("/latest/meta-data/iam/security-credentials/node-role")).Token, "t");
     assert.equal(JSON.parse(await get("/latest/dynamic/instance-identity/document")).privateIp, "10.7.2.20");
-    assert.equal(await status(twin, "-H", `X-aws-ec2-metadata-token: ${token}`, `${imds}/latest/meta-data/`), "401", "another instance's token");
+    assert.equal(
+      await status(twin, "-H", `X-aws-ec2-metadata-token: ${token}`, `${imds}/latest/meta-data/`),
+      "401",
+      "another instance's token",
+    );
   });
 });
 
 test("IMDS refuses as AWS does", async () => {
   await withListeners(async ({ node, state }) => {
-    assert.match(await status(node, "-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 0", `${imds}/latest/api/token`), /400/);
+    assert.match(
+      await status(node, "-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 0", `${imds}/latest/api/token`),
+      /400/,
+    );
     assert.equal(await status(node, "-X", "PUT", `${imds}/latest/api/token`), "400");
-    assert.equal(await status(node, "-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 21601", `${imds}/latest/api/token`), "400");
-    assert.equal(await status(node, "-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60", "-H", "X-Forwarded-For: 1.2.3.4", `${imds}/latest/api/token`), "403");
+    assert.equal(
+      await status(node, "-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 21601", `${imds}/latest/api/token`),
+      "400",
+    );
+    assert.equal(
+      await status(
+        node,
+        "-X",
+        "PUT",
+        "-H",
+        "X-aws-ec2-metadata-token-ttl-seconds: 60",
+        "-H",
+        "X-Forwarded-For: 1.2.3.4",
+        `${imds}/latest/api/token`,
+      ),
+      "403",
+    );
     assert.equal(await status(node, "-X", "POST", `${imds}/latest/api/token`), "405");
     assert.equal(await status(instanceNetns(state.clusterId, "i-closed"), `${imds}/latest/meta-data/`), "403");
   });
@@ -134,16 +213,31 @@ test("IMDS refuses as AWS does", async () => {
 
 test("the reply to a token request lives as many hops as the instance's limit, other replies live on", async () => {
   await withListeners(async ({ node, twin }) => {
-    for (const [netns, limit] of [[node, 2], [twin, 1]] as const) {
-      const capture = spawn("nsenter", [`--net=${netnsPath(netns)}`, "tcpdump", "-n", "-l", "-v", "-i", "eth0", "src host 169.254.169.254 and greater 100"]);
+    for (const [netns, limit] of [
+      [node, 2],
+      [twin, 1],
+    ] as const) {
+      const capture = spawn("nsenter", [
+        `--net=${netnsPath(netns)}`,
+        "tcpdump",
+        "-n",
+        "-l",
+        "-v",
+        "-i",
+        "eth0",
+        "src host 169.254.169.254 and greater 100",
+      ]);
       let seen = "";
       capture.stdout.on("data", (data: Buffer) => (seen += data.toString()));
-      await new Promise<void>((resolve) => capture.stderr.on("data", (data: Buffer) => data.includes("listening on") && resolve()));
+      await new Promise<void>((resolve) =>
+        capture.stderr.on("data", (data: Buffer) => data.includes("listening on") && resolve()),
+      );
       const token = await tokenOf(netns);
       assert.match(token, /^[\w-]{40,}$/, "delivered to the instance itself");
       await curl(netns, "-H", `X-aws-ec2-metadata-token: ${token}`, `${imds}/latest/meta-data/`);
       const deadline = Date.now() + 5000;
-      while (!/ttl 64/.test(seen) && Date.now() < deadline) await new Promise((resolve) => capture.stdout.once("data", resolve));
+      while (!/ttl 64/.test(seen) && Date.now() < deadline)
+        await new Promise((resolve) => capture.stdout.once("data", resolve));
       capture.kill();
       assert.match(seen, new RegExp(`ttl ${limit},`));
       assert.match(seen, /ttl 64,/);
@@ -154,10 +248,14 @@ test("the reply to a token request lives as many hops as the instance's limit, o
 test("the VPC's resolver answers at base + 2 and at its link-local address", async () => {
   await withListeners(async ({ node, twin }) => {
     for (const server of ["10.7.0.2", "169.254.169.253"]) {
-      const dig = (...rest: string[]): Promise<string> => ask(node, "dig", "+time=2", "+tries=1", `@${server}`, ...rest);
+      const dig = (...rest: string[]): Promise<string> =>
+        ask(node, "dig", "+time=2", "+tries=1", `@${server}`, ...rest);
       assert.equal(await dig("+short", "ip-10-7-2-20.us-west-2.compute.internal"), "10.7.2.20");
       assert.equal(await dig("+short", "-x", "10.7.2.20"), "ip-10-7-2-20.us-west-2.compute.internal.");
-      assert.deepEqual((await dig("+short", "abc.gr7.us-west-2.eks.amazonaws.com")).split("\n").sort(), ["10.7.1.100", "10.7.2.100"]);
+      assert.deepEqual((await dig("+short", "abc.gr7.us-west-2.eks.amazonaws.com")).split("\n").sort(), [
+        "10.7.1.100",
+        "10.7.2.100",
+      ]);
       assert.equal(await dig("+short", "ec2.us-west-2.amazonaws.com"), "198.51.100.10");
       assert.equal(await dig("+short", "+tcp", "WWW.example.com"), "192.0.2.10");
       assert.match(await dig("nothing.example.org"), /status: NXDOMAIN[^]*SOA/);
@@ -165,31 +263,68 @@ test("the VPC's resolver answers at base + 2 and at its link-local address", asy
       assert.match(await dig("www.example.com"), /EDNS: version: 0[^]*ANSWER SECTION/);
       assert.doesNotMatch(await dig("+noedns", "www.example.com"), /EDNS/);
     }
-    assert.equal(await ask(twin, "dig", "+short", "@10.7.0.2", "abc.gr7.us-west-2.eks.amazonaws.com"), "198.51.100.33", "another VPC sees the public address");
+    assert.equal(
+      await ask(twin, "dig", "+short", "@10.7.0.2", "abc.gr7.us-west-2.eks.amazonaws.com"),
+      "198.51.100.33",
+      "another VPC sees the public address",
+    );
   });
 });
 
 test("the internet's hosts answer: AWS endpoints, echo, public DNS", async () => {
   await withListeners(async ({ node, internet, caFile }) => {
-    const resolve = (name: string, port: number, address: string): string[] => ["--resolve", `${name}:${port}:${address}`];
+    const resolve = (name: string, port: number, address: string): string[] => [
+      "--resolve",
+      `${name}:${port}:${address}`,
+    ];
     const api = "ec2.us-west-2.amazonaws.com";
-    assert.equal(await curl(node, ...resolve(api, 443, "198.51.100.10"), "--cacert", caFile, `https://${api}/`), `aws for ${api} from 203.0.113.9`);
-    assert.equal(await curl(node, ...resolve(api, 80, "198.51.100.10"), `http://${api}/`), `aws for ${api} from 203.0.113.9`);
+    assert.equal(
+      await curl(node, ...resolve(api, 443, "198.51.100.10"), "--cacert", caFile, `https://${api}/`),
+      `aws for ${api} from 203.0.113.9`,
+    );
+    assert.equal(
+      await curl(node, ...resolve(api, 80, "198.51.100.10"), `http://${api}/`),
+      `aws for ${api} from 203.0.113.9`,
+    );
     const seen = JSON.parse(await curl(node, "-d", "x=1", "http://192.0.2.10/a?b"));
     assert.equal(seen.client.address, "203.0.113.9");
     assert.deepEqual([seen.request.method, seen.request.url, seen.request.body], ["POST", "/a?b", "x=1"]);
-    assert.match(await curl(node, ...resolve("www.example.com", 443, "192.0.2.10"), "--cacert", caFile, "https://www.example.com/"), /203\.0\.113\.9/);
-    assert.equal(await ask(internet, "dig", "+short", "@192.0.2.53", "abc.gr7.us-west-2.eks.amazonaws.com"), "198.51.100.33");
+    assert.match(
+      await curl(
+        node,
+        ...resolve("www.example.com", 443, "192.0.2.10"),
+        "--cacert",
+        caFile,
+        "https://www.example.com/",
+      ),
+      /203\.0\.113\.9/,
+    );
+    assert.equal(
+      await ask(internet, "dig", "+short", "@192.0.2.53", "abc.gr7.us-west-2.eks.amazonaws.com"),
+      "198.51.100.33",
+    );
     assert.equal(await ask(node, "sh", "-c", "echo ping | socat -t 2 - UDP4:192.0.2.10:7"), "ping");
     assert.equal(await ask(node, "sh", "-c", "echo ping | socat -t 2 - TCP4:192.0.2.10:7"), "ping");
-    assert.match(await ask(internet, "curl", "-s", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", "http://203.0.113.9/"), /000/);
+    assert.match(
+      await ask(internet, "curl", "-s", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", "http://203.0.113.9/"),
+      /000/,
+    );
   });
 });
 
 test("listeners follow their VPCs and let a removed one's namespace go", async () => {
   await withListeners(async ({ state, node, set }) => {
     const less = copy(state);
-    for (const key of ["vpcs", "subnets", "enis", "instances", "securityGroups", "routeTables", "internetGateways", "natGateways"] as const) {
+    for (const key of [
+      "vpcs",
+      "subnets",
+      "enis",
+      "instances",
+      "securityGroups",
+      "routeTables",
+      "internetGateways",
+      "natGateways",
+    ] as const) {
       (less as Record<string, unknown>)[key] = less[key].filter((one) => one.vpcId !== "vpc-2");
     }
     await set(less);
@@ -197,6 +332,7 @@ test("listeners follow their VPCs and let a removed one's namespace go", async (
     await set(state);
     const deadline = Date.now() + 5000;
     const twin = instanceNetns(state.clusterId, "i-twin");
-    while ((await curl(twin, `${imds}/latest/meta-data/instance-id`)) !== "i-twin") assert.ok(Date.now() < deadline, "IMDS is back");
+    while ((await curl(twin, `${imds}/latest/meta-data/instance-id`)) !== "i-twin")
+      assert.ok(Date.now() < deadline, "IMDS is back");
   });
 });

@@ -71,7 +71,12 @@ export type EniShape = {
   readonly sourceDestCheck?: boolean;
 };
 
-export function eniOf(state: State, subnetId: string, attachment: NonNullable<FabricEni["attachment"]>, shape: EniShape): FabricEni {
+export function eniOf(
+  state: State,
+  subnetId: string,
+  attachment: NonNullable<FabricEni["attachment"]>,
+  shape: EniShape,
+): FabricEni {
   const subnet = state.subnets.find((candidate) => candidate.subnetId === subnetId)!;
   const number = Math.max(0, ...state.enis.map((eni) => eni.number)) + 1;
   const addresses = [shape.host, ...(shape.secondary ?? [])].map((host, index) => ({
@@ -94,8 +99,19 @@ export function eniOf(state: State, subnetId: string, attachment: NonNullable<Fa
 }
 
 /** An instance with its primary ENI; returns its namespace. */
-export function addInstance(state: State, instanceId: string, subnetId: string, shape: EniShape & Partial<Pick<FabricInstance, "metadataOptions" | "userData" | "role">>): string {
-  const attachment = { kind: "instance", attachmentId: `eni-attach-${instanceId}`, instanceId, deviceIndex: 0, networkCardIndex: 0 } as const;
+export function addInstance(
+  state: State,
+  instanceId: string,
+  subnetId: string,
+  shape: EniShape & Partial<Pick<FabricInstance, "metadataOptions" | "userData" | "role">>,
+): string {
+  const attachment = {
+    kind: "instance",
+    attachmentId: `eni-attach-${instanceId}`,
+    instanceId,
+    deviceIndex: 0,
+    networkCardIndex: 0,
+  } as const;
   const eni = eniOf(state, subnetId, attachment, shape);
   state.enis.push(eni);
   const address = eni.addresses[0]!.address;
@@ -114,7 +130,12 @@ export function addInstance(state: State, instanceId: string, subnetId: string, 
     reservationId: "r-1",
     amiLaunchIndex: 0,
     tags: {},
-    metadataOptions: { httpTokens: "required", httpPutResponseHopLimit: 2, httpEndpoint: "enabled", instanceMetadataTags: "disabled" },
+    metadataOptions: {
+      httpTokens: "required",
+      httpPutResponseHopLimit: 2,
+      httpEndpoint: "enabled",
+      instanceMetadataTags: "disabled",
+    },
     ...(shape.metadataOptions === undefined ? {} : { metadataOptions: shape.metadataOptions }),
     ...(shape.userData === undefined ? {} : { userData: shape.userData }),
     ...(shape.role === undefined ? {} : { role: shape.role }),
@@ -122,23 +143,66 @@ export function addInstance(state: State, instanceId: string, subnetId: string, 
   return instanceNetns(state.clusterId, instanceId);
 }
 
-export function addSecondEni(state: State, instanceId: string, subnetId: string, deviceIndex: number, shape: EniShape): FabricEni {
-  const eni = eniOf(state, subnetId, { kind: "instance", attachmentId: `eni-attach-${instanceId}-${deviceIndex}`, instanceId, deviceIndex, networkCardIndex: 0 }, shape);
+export function addSecondEni(
+  state: State,
+  instanceId: string,
+  subnetId: string,
+  deviceIndex: number,
+  shape: EniShape,
+): FabricEni {
+  const eni = eniOf(
+    state,
+    subnetId,
+    {
+      kind: "instance",
+      attachmentId: `eni-attach-${instanceId}-${deviceIndex}`,
+      instanceId,
+      deviceIndex,
+      networkCardIndex: 0,
+    },
+    shape,
+  );
   state.enis.push(eni);
   return eni;
 }
 
 /** A public and a private subnet, an IGW, and a NAT gateway with an elastic address. */
-export function addInternet(state: State, vpcId: string, publicCidr: string, privateCidr: string, natAddress: string): { publicSubnet: string; privateSubnet: string } {
+export function addInternet(
+  state: State,
+  vpcId: string,
+  publicCidr: string,
+  privateCidr: string,
+  natAddress: string,
+): { publicSubnet: string; privateSubnet: string } {
   const local = state.routeTables.find((table) => table.vpcId === vpcId)!.routes;
   state.internetGateways.push({ internetGatewayId: `igw-${vpcId}`, vpcId });
-  state.routeTables.push({ routeTableId: `rtb-public-${vpcId}`, vpcId, routes: [...local, { cidr: "0.0.0.0/0", target: { kind: "internet-gateway", internetGatewayId: `igw-${vpcId}` } }] });
-  state.routeTables.push({ routeTableId: `rtb-private-${vpcId}`, vpcId, routes: [...local, { cidr: "0.0.0.0/0", target: { kind: "nat-gateway", natGatewayId: `nat-${vpcId}` } }] });
+  state.routeTables.push({
+    routeTableId: `rtb-public-${vpcId}`,
+    vpcId,
+    routes: [...local, { cidr: "0.0.0.0/0", target: { kind: "internet-gateway", internetGatewayId: `igw-${vpcId}` } }],
+  });
+  state.routeTables.push({
+    routeTableId: `rtb-private-${vpcId}`,
+    vpcId,
+    routes: [...local, { cidr: "0.0.0.0/0", target: { kind: "nat-gateway", natGatewayId: `nat-${vpcId}` } }],
+  });
   const publicSubnet = addSubnet(state, vpcId, publicCidr, `rtb-public-${vpcId}`);
   const privateSubnet = addSubnet(state, vpcId, privateCidr, `rtb-private-${vpcId}`);
-  const eni = eniOf(state, publicSubnet, { kind: "nat-gateway", natGatewayId: `nat-${vpcId}` }, { host: 9, groups: [], publicAddress: natAddress, sourceDestCheck: false });
+  const eni = eniOf(
+    state,
+    publicSubnet,
+    { kind: "nat-gateway", natGatewayId: `nat-${vpcId}` },
+    { host: 9, groups: [], publicAddress: natAddress, sourceDestCheck: false },
+  );
   state.enis.push(eni);
-  state.natGateways.push({ natGatewayId: `nat-${vpcId}`, vpcId, subnetId: publicSubnet, eniId: eni.eniId, privateAddress: eni.addresses[0]!.address, publicAddress: natAddress });
+  state.natGateways.push({
+    natGatewayId: `nat-${vpcId}`,
+    vpcId,
+    subnetId: publicSubnet,
+    eniId: eni.eniId,
+    privateAddress: eni.addresses[0]!.address,
+    publicAddress: natAddress,
+  });
   return { publicSubnet, privateSubnet };
 }
 
@@ -158,7 +222,10 @@ export async function withFabric(work: (fabric: LinuxFabric, clusterId: string) 
 
 /** Runs a command in a namespace; its output. */
 export function run(netns: string, ...argv: string[]): string {
-  const { stdout, stderr, status, error } = spawnSync("nsenter", [`--net=${netnsPath(netns)}`, ...argv], { encoding: "utf8", timeout: 20_000 });
+  const { stdout, stderr, status, error } = spawnSync("nsenter", [`--net=${netnsPath(netns)}`, ...argv], {
+    encoding: "utf8",
+    timeout: 20_000,
+  });
   if (error !== undefined) throw error;
   if (status !== 0) throw new Error(`${argv.join(" ")} in ${netns}: exit ${status}: ${stderr}${stdout}`);
   return stdout;
@@ -169,7 +236,11 @@ export function spawnIn(netns: string, ...argv: string[]): ChildProcessWithoutNu
 }
 
 /** An echoing TCP server; `clients` are the addresses it saw. */
-export async function echoServer(netns: string, address: string, port: number): Promise<{ clients: string[]; server: Server; close(): Promise<void> }> {
+export async function echoServer(
+  netns: string,
+  address: string,
+  port: number,
+): Promise<{ clients: string[]; server: Server; close(): Promise<void> }> {
   const clients: string[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -192,8 +263,18 @@ export async function echoServer(netns: string, address: string, port: number): 
 }
 
 /** A connected socket, or undefined when nothing answered in time. */
-export async function connect(netns: string, address: string, port: number, o: { sourceAddress?: string; timeoutMs?: number } = {}): Promise<Socket | undefined> {
-  const socket = connectTcp({ netns, address, port, ...(o.sourceAddress === undefined ? {} : { sourceAddress: o.sourceAddress }) });
+export async function connect(
+  netns: string,
+  address: string,
+  port: number,
+  o: { sourceAddress?: string; timeoutMs?: number } = {},
+): Promise<Socket | undefined> {
+  const socket = connectTcp({
+    netns,
+    address,
+    port,
+    ...(o.sourceAddress === undefined ? {} : { sourceAddress: o.sourceAddress }),
+  });
   return new Promise((resolve) => {
     const give = (result: Socket | undefined): void => {
       clearTimeout(timer);
@@ -223,7 +304,12 @@ export async function exchange(socket: Socket, text: string, timeoutMs = 1500): 
   });
 }
 
-export async function reaches(netns: string, address: string, port: number, o: { sourceAddress?: string; timeoutMs?: number } = {}): Promise<boolean> {
+export async function reaches(
+  netns: string,
+  address: string,
+  port: number,
+  o: { sourceAddress?: string; timeoutMs?: number } = {},
+): Promise<boolean> {
   const socket = await connect(netns, address, port, o);
   socket?.destroy();
   return socket !== undefined;
