@@ -41,6 +41,7 @@ export function childOf(element: XmlElement, name: string): XmlElement | undefin
 
 /** Text as element content; characters that XML 1.0 cannot hold become U+FFFD. */
 export function escapeXml(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- these are the characters that XML 1.0 cannot hold
   return text.replace(/[<>&"\r\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, (c) => {
     if (c === "<") return "&lt;";
     if (c === ">") return "&gt;";

@@ -10,9 +10,9 @@ import type { World } from "../store/kinds.ts";
 import { disassociate } from "./addresses.ts";
 import { applyFilters, type Tags } from "./filters.ts";
 import { find, findAll, newId } from "./ids.ts";
-import { takeAddresses, takeGiven, takePrefixes } from "./network-interface-addresses.ts";
 import { eniFilters, renderEni } from "./network-interface-view.ts";
 import { pageOf } from "./pages.ts";
+import { takeAddresses, takeGiven, takePrefixes } from "./subnet-addresses.ts";
 import { blockOf } from "./subnets.ts";
 import { tagsFrom } from "./tags.ts";
 

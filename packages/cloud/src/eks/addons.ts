@@ -4,7 +4,7 @@ import { ApiError } from "../protocol/api-error.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
 import { findCluster, pageOfNames, partArn } from "./arns.ts";
-import { versions } from "./clusters.ts";
+import { versions } from "./versions.ts";
 
 export type Addon = {
   /** `<cluster>/<name>`. */

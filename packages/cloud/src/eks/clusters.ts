@@ -18,6 +18,7 @@ import { addCreatorEntry } from "./access-entries.ts";
 import { addDefaultAddons } from "./addons.ts";
 import { clusterArn, findCluster, pageOfNames, requireName } from "./arns.ts";
 import { recordUpdate, renderUpdate } from "./updates.ts";
+import { defaultVersion, versions } from "./versions.ts";
 
 export type ClusterStatus = "CREATING" | "ACTIVE" | "DELETING" | "FAILED" | "UPDATING";
 
@@ -48,8 +49,6 @@ export type Cluster = {
 
 export type EksSettings = { readonly caCertFile: string; readonly kubePort: number };
 
-export const defaultVersion = "1.33";
-export const versions = ["1.34", "1.33", "1.32", "1.31"];
 const endpointPool = "198.51.100.32/27";
 const leastFreeAddresses = 6;
 const clusterTag = "aws:eks:cluster-name";

@@ -179,7 +179,7 @@ function isEmpty(value: unknown): boolean {
 }
 
 function receivedRequest(message: IncomingMessage, body: Buffer): ReceivedRequest {
-  const [path = "/", search = ""] = splitOnce(message.url ?? "/", "?");
+  const [path, search = ""] = splitOnce(message.url ?? "/", "?");
   const query = search
     .split("&")
     .filter((part) => part !== "")

@@ -64,6 +64,13 @@ function shape(value: unknown): unknown {
 
 type Action = keyof Ec2Actions;
 
+/** What stands at a path of an answer, as text. */
+function at(answer: unknown, ...path: (string | number)[]): string {
+  let value = answer;
+  for (const key of path) value = (value as Record<string | number, unknown> | undefined)?.[key];
+  return String(value);
+}
+
 /** Sends one call by the SDK. */
 function bySdk(action: Action, input: object): Promise<unknown> {
   const Command = (sdk as unknown as Record<string, new (input: object) => never>)[`${action}Command`];
@@ -103,8 +110,8 @@ test("ipamd's life of an ENI reads the same, step by step", async () => {
   const lives: unknown[][] = [];
   for (const [send, deviceIndex] of [[bySdk, 1], [byUs, 2]] as const) {
     const life: unknown[] = [];
-    const step = async (action: Action, input: object): Promise<Record<string, any>> => {
-      const answer = (await send(action, input)) as Record<string, any>;
+    const step = async (action: Action, input: object): Promise<unknown> => {
+      const answer = await send(action, input);
       life.push([action, shape(answer)]);
       return answer;
     };
@@ -117,26 +124,27 @@ test("ipamd's life of an ENI reads the same, step by step", async () => {
       ConnectionTrackingSpecification: { TcpEstablishedTimeout: 3600 },
       TagSpecifications: tags,
     });
-    const eniId = created["NetworkInterface"].NetworkInterfaceId;
-    const { AttachmentId } = await step("AttachNetworkInterface", {
+    const eniId = at(created, "NetworkInterface", "NetworkInterfaceId");
+    const attached = await step("AttachNetworkInterface", {
       NetworkInterfaceId: eniId,
       InstanceId: instanceId,
       DeviceIndex: deviceIndex,
       NetworkCardIndex: 0,
     });
+    const AttachmentId = at(attached, "AttachmentId");
     await step("ModifyNetworkInterfaceAttribute", { NetworkInterfaceId: eniId, Attachment: { AttachmentId, DeleteOnTermination: true } });
     await step("ModifyNetworkInterfaceAttribute", { NetworkInterfaceId: eniId, Groups: [groupId] });
     const assigned = await step("AssignPrivateIpAddresses", { NetworkInterfaceId: eniId, SecondaryPrivateIpAddressCount: 2 });
-    assert.equal(assigned["AssignedPrivateIpAddresses"].length, 2);
+    assert.equal(at(assigned, "AssignedPrivateIpAddresses", "length"), "2");
     const prefixed = await step("AssignPrivateIpAddresses", { NetworkInterfaceId: eniId, Ipv4PrefixCount: 2 });
-    assert.equal(prefixed["AssignedIpv4Prefixes"].length, 2);
+    assert.equal(at(prefixed, "AssignedIpv4Prefixes", "length"), "2");
     await step("CreateTags", { Resources: [eniId], Tags: [{ Key: "k", Value: "v" }] });
     await step("DescribeNetworkInterfaces", { NetworkInterfaceIds: [eniId] });
     await step("UnassignPrivateIpAddresses", {
       NetworkInterfaceId: eniId,
-      PrivateIpAddresses: assigned["AssignedPrivateIpAddresses"].map((one: { PrivateIpAddress: string }) => one.PrivateIpAddress),
+      PrivateIpAddresses: [0, 1].map((n) => at(assigned, "AssignedPrivateIpAddresses", n, "PrivateIpAddress")),
     });
-    await step("UnassignPrivateIpAddresses", { NetworkInterfaceId: eniId, Ipv4Prefixes: [prefixed["AssignedIpv4Prefixes"][0].Ipv4Prefix] });
+    await step("UnassignPrivateIpAddresses", { NetworkInterfaceId: eniId, Ipv4Prefixes: [at(prefixed, "AssignedIpv4Prefixes", 0, "Ipv4Prefix")] });
     await step("DescribeNetworkInterfaces", { Filters: [{ Name: "attachment.device-index", Values: [String(deviceIndex)] }] });
     await step("DetachNetworkInterface", { AttachmentId });
     await step("DeleteTags", { Resources: [eniId], Tags: [{ Key: "k" }] });
@@ -166,15 +174,15 @@ test("a security group's life reads the same", async () => {
 
 test("errors read the same", async () => {
   const input = { NetworkInterfaceIds: ["eni-0123456789abcdef0"] };
-  const theirs = (await bySdk("DescribeNetworkInterfaces", input).catch((error: unknown) => error)) as Record<string, any>;
-  const ours = (await byUs("DescribeNetworkInterfaces", input).catch((error: unknown) => error)) as Record<string, any>;
-  assert.equal(theirs["name"], "InvalidNetworkInterfaceID.NotFound");
+  const theirs = (await bySdk("DescribeNetworkInterfaces", input).catch((error: unknown) => error));
+  const ours = (await byUs("DescribeNetworkInterfaces", input).catch((error: unknown) => error));
+  assert.equal(at(theirs, "name"), "InvalidNetworkInterfaceID.NotFound");
   assert.deepEqual(
-    [ours["code"], ours["message"], ours["status"]],
-    [theirs["name"], theirs["message"], theirs["$metadata"].httpStatusCode],
+    [at(ours, "code"), at(ours, "message"), at(ours, "status")],
+    [at(theirs, "name"), at(theirs, "message"), at(theirs, "$metadata", "httpStatusCode")],
   );
-  assert.equal(ours["message"], "The networkInterface ID 'eni-0123456789abcdef0' does not exist");
-  assert.match(ours["requestId"], /^[0-9a-f-]{36}$/);
+  assert.equal(at(ours, "message"), "The networkInterface ID 'eni-0123456789abcdef0' does not exist");
+  assert.match(at(ours, "requestId"), /^[0-9a-f-]{36}$/);
 });
 
 test("STS reads the same, and a session's credentials sign", async () => {
