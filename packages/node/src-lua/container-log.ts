@@ -7,12 +7,26 @@ export type Stream = "stdout" | "stderr";
 
 const longestLine = 16384;
 
-export type ContainerLog = { fd: number; readonly path: string; readonly rest: Record<Stream, string> };
+/** As the kubelet's containerLogMaxSize; one older file is kept, as `<n>.log.1`. */
+const largestFile = 10 * 1024 * 1024;
+
+export type ContainerLog = { fd: number; size: number; readonly path: string; readonly rest: Record<Stream, string> };
 
 export function openLog(path: string): ContainerLog {
   const [folder] = string.match(path, "^(.+)/[^/]+$");
   makeDirectories(folder!);
-  return { fd: openAppend(path, 0x1a0 /* 0640 */), path, rest: { stdout: "", stderr: "" } };
+  return { fd: openAppend(path, 0x1a0 /* 0640 */), size: 0, path, rest: { stdout: "", stderr: "" } };
+}
+
+function write(log: ContainerLog, text: string): void {
+  if (log.size + text.length > largestFile) {
+    C.close(log.fd);
+    C.rename(log.path, `${log.path}.1`);
+    log.fd = openAppend(log.path, 0x1a0);
+    log.size = 0;
+  }
+  log.size += text.length;
+  writeAll(log.fd, text);
 }
 
 /** RFC 3339 with nanoseconds, UTC. */
@@ -38,13 +52,13 @@ export function appendLog(log: ContainerLog, stream: Stream, data: string): void
     at += longestLine;
   }
   log.rest[stream] = string.sub(text, at);
-  if (lines.length > 0) writeAll(log.fd, table.concat(lines as never));
+  if (lines.length > 0) write(log, table.concat(lines as never));
 }
 
 /** Writes what is left without a line end, and closes the file. */
 export function closeLog(log: ContainerLog): void {
   for (const stream of ["stdout", "stderr"] as Stream[]) {
-    if (log.rest[stream].length > 0) writeAll(log.fd, `${timestamp()} ${stream} P ${log.rest[stream]}\n`);
+    if (log.rest[stream].length > 0) write(log, `${timestamp()} ${stream} P ${log.rest[stream]}\n`);
     log.rest[stream] = "";
   }
   C.close(log.fd);

@@ -47,6 +47,7 @@ function runInit(): void {
   check("set the host name", C.sethostname(boot.hostname, boot.hostname.length));
   bringLoopbackUp();
   silenceStdio();
+  collectgarbage();
   let kubelet = startKubelet();
   let startedAt = monotonicMs();
   let restartAt: number | undefined;

@@ -17,6 +17,7 @@ export async function adoptRecords(records: Map<string, ContainerRecord>, pod: P
     const record = newRecord(container.name, latest?.attempt ?? reported?.restartCount ?? 0);
     const image = resolveImage(container.image ?? "");
     if (image.ok) record.imageId = image.imageId;
+    record.image = reported?.image;
     if (latest?.running) {
       record.running = { ...latest, ...(image.ok ? { ...(image.image.user ? { imageUser: image.image.user } : {}), imageWorkingDir: image.image.workingDir } : {}) };
       // What was started and ready stays so until a probe says otherwise: a restart of the kubelet is no reason to leave a Service.

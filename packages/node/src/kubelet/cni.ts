@@ -4,7 +4,7 @@
  * The pure half is `cni-config.ts`.
  */
 import { spawn } from "node:child_process";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { findNetwork, pluginInput, type CniResult, type NetworkList, type PortMapping } from "./cni-config.ts";
@@ -82,6 +82,16 @@ export class Cni {
     for (const plugin of cached.network.plugins) {
       await this.#run("CHECK", plugin.type, attachment, pluginInput(cached.network, plugin, capabilities(cached.attachment), cached.result));
     }
+  }
+
+  /** Everything that was added and not deleted, by what is written down. */
+  async listAttachments(): Promise<Attachment[]> {
+    const dir = join(this.#places.cacheDir, "results");
+    const names = await readdir(dir).catch(() => [] as string[]);
+    const found = await Promise.all(
+      names.filter((name) => !name.startsWith(".")).map((name) => readFile(join(dir, name), "utf8").then((text) => (JSON.parse(text) as Cached).attachment, () => undefined)),
+    );
+    return found.filter((attachment) => attachment !== undefined);
   }
 
   async #run(command: string, type: string, attachment: Attachment, input: unknown): Promise<string> {

@@ -22,6 +22,9 @@ export type ContainerRecord = {
   previous: Ended | undefined;
   waiting: { readonly reason: string; readonly message?: string } | undefined;
   imageId: string;
+  /** The image the running container was started with, and whether it is being ended because the pod wants another. */
+  image: string | undefined;
+  replacing: boolean;
   /** `ended` happened in a sandbox that is gone: the container starts over. */
   forgotten: boolean;
   /** postStart has ended well and the startup probe (if any) has succeeded. */
@@ -31,5 +34,5 @@ export type ContainerRecord = {
 };
 
 export function newRecord(name: string, restarts = 0): ContainerRecord {
-  return { name, restarts, running: undefined, ended: undefined, previous: undefined, waiting: undefined, imageId: "", forgotten: false, started: false, ready: false };
+  return { name, restarts, running: undefined, ended: undefined, previous: undefined, waiting: undefined, imageId: "", image: undefined, replacing: false, forgotten: false, started: false, ready: false };
 }

@@ -1,6 +1,6 @@
 /** Starts one container: image, environment, files, then the shim; every failure becomes the waiting reason upstream would give. */
 import { randomBytes } from "node:crypto";
-import { mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ConfigMap, Container, Pod, Secret } from "@underlay/kube/objects";
 import { resolveImage } from "@underlay/images/registry";
@@ -55,6 +55,7 @@ export async function startContainer(input: StartInput): Promise<StartResult> {
   record.waiting = undefined;
   record.forgotten = false;
   record.imageId = image.imageId;
+  record.image = container.image;
   if (!started.ok) {
     const now = new Date().toISOString();
     event("Warning", "Failed", `Error: ${started.error}`);
@@ -149,7 +150,6 @@ async function prepareFiles(input: StartInput, attempt: number, uid: string): Pr
   const log = terminationLog(places, uid, container.name, attempt);
   await mkdir(dirname(log), { recursive: true });
   await writeFile(log, "", { mode: 0o666 });
-  const { chmod } = await import("node:fs/promises");
   await chmod(log, 0o666);
   if (attempt >= 2) await rm(containerDir(places, uid, container.name, attempt - 2), { recursive: true, force: true });
   for (const mount of container.volumeMounts ?? []) {

@@ -58,7 +58,7 @@ export class Kubelet {
 
   async run(signal: AbortSignal): Promise<void> {
     const { places, services: serviceInformer } = this.context;
-    for (const dir of [places.pods, places.run, places.logs, places.containerLogs, places.netns]) await mkdir(dir, { recursive: true });
+    for (const dir of [places.pods, places.run, places.logs, places.netns]) await mkdir(dir, { recursive: true });
     const server = await startServer(this, signal);
     const agent = this.#agent.run(signal);
     this.#pods.on({ add: (pod) => this.#see(pod), update: (_old, pod) => this.#see(pod), delete: (pod) => this.#gone(pod) });
@@ -113,8 +113,14 @@ export class Kubelet {
     this.context.log.warn("cannot sync pod", { pod: `${pod?.metadata.namespace}/${pod?.metadata.name}`, err });
   }
 
-  /** Sandboxes whose pods were deleted while no kubelet was there. */
+  /** Sandboxes whose pods were deleted while no kubelet was there, and attachments of sandboxes that a reboot took away. */
   async #removeOrphans(): Promise<void> {
+    const { cni } = this.context;
+    const alive = new Set((await listSandboxes(this.context.places)).map((record) => record.id));
+    for (const attachment of await cni.listAttachments()) {
+      if (alive.has(attachment.containerId)) continue;
+      await cni.delete(attachment).catch((err: unknown) => this.context.log.warn("cannot give back a lost attachment", { pod: attachment.podName, err }));
+    }
     for (const record of await listSandboxes(this.context.places)) {
       if (this.workers.has(record.uid)) continue;
       this.context.log.info("removing sandbox without pod", { pod: `${record.namespace}/${record.name}` });

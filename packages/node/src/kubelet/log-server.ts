@@ -1,6 +1,7 @@
 /** `/containerLogs`: reads a container's CRI log file, with follow, tail, since, timestamps, previous and a byte limit. */
 import { existsSync, watch } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, stat, type FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { ServerResponse } from "node:http";
 import { once } from "node:events";
 import { StringDecoder } from "node:string_decoder";
@@ -56,9 +57,9 @@ async function streamLog(file: string, options: LogOptions, response: ServerResp
   const closed = new AbortController();
   response.on("close", () => closed.abort());
   // Told of changes by the kernel; looked at once a second as well, for the container's end.
-  const watcher = goesOn() ? watch(file) : undefined;
+  const watcher = goesOn() ? watch(dirname(file)) : undefined;
   // Held open: what a container said last can be read although the pod's folder is being removed.
-  const handle = await open(file);
+  let handle = await open(file);
   const decoder = new StringDecoder("utf8");
   const block = Buffer.alloc(65_536);
   try {
@@ -76,6 +77,12 @@ async function streamLog(file: string, options: LogOptions, response: ServerResp
         if (left <= 0 || closed.signal.aborted) return;
         continue;
       }
+      if (await wasRotated(file, handle)) {
+        await handle.close();
+        handle = await open(file);
+        position = 0;
+        continue;
+      }
       if (!goes) return;
       const wake = AbortSignal.any([closed.signal, AbortSignal.timeout(1000)]);
       if (watcher) await once(watcher, "change", { signal: wake }).catch(() => {});
@@ -84,4 +91,10 @@ async function streamLog(file: string, options: LogOptions, response: ServerResp
     watcher?.close();
     await handle.close();
   }
+}
+
+/** The shim has put a new file in the place of the one that is open. */
+async function wasRotated(file: string, handle: FileHandle): Promise<boolean> {
+  const now = await stat(file).catch(() => undefined);
+  return now !== undefined && now.ino !== (await handle.stat()).ino;
 }

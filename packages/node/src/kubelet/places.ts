@@ -5,7 +5,6 @@ export type Places = {
   readonly pods: string;
   readonly run: string;
   readonly logs: string;
-  readonly containerLogs: string;
   readonly netns: string;
   readonly skeleton: string;
   readonly lua: string;
@@ -20,7 +19,6 @@ export const standardPlaces: Places = {
   pods: "/var/lib/kubelet/pods",
   run: "/run/underlay/pods",
   logs: "/var/log/pods",
-  containerLogs: "/var/log/containers",
   netns: "/run/netns",
   skeleton: "/var/lib/underlay/skeleton",
   lua: "/opt/underlay/.build/lua",

@@ -6,7 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { isNotFound } from "@underlay/kube/client";
+import { isConflict, isNotFound } from "@underlay/kube/client";
 import type { Container, Pod } from "@underlay/kube/objects";
 import { pods } from "@underlay/kube/resources";
 import { adoptRecords, forgetSandbox } from "./adoption.ts";
@@ -57,6 +57,9 @@ export class PodWorker {
   #starting = 0;
   readonly #earlyEnds = new Map<string, ContainerState>();
   #deleted = false;
+  /** Nothing of the pod runs any more and its network was given back. */
+  #ended = false;
+  #endAgainAt = 0;
 
   constructor(pod: Pod, context: KubeletContext, cache: ObjectCache, changed: () => void) {
     this.pod = pod;
@@ -141,6 +144,7 @@ export class PodWorker {
     let requeueAfterMs = Number.POSITIVE_INFINITY;
     const spec = this.pod.spec;
     if (!spec) return;
+    this.#stopChanged();
     const plan = planContainers(spec, this.#views());
     this.#initialized = plan.initialized;
     for (const step of plan.steps) {
@@ -165,6 +169,18 @@ export class PodWorker {
     }
     this.#report();
     if (Number.isFinite(requeueAfterMs)) return { requeueAfterMs };
+  }
+
+  /** A container whose image was changed in the API is ended; the planner starts it again. */
+  #stopChanged(): void {
+    for (const container of this.pod.spec?.containers ?? []) {
+      const record = this.records.get(container.name);
+      if (!record?.running || record.replacing || record.image === undefined || record.image === container.image) continue;
+      record.replacing = true;
+      this.#event("Normal", "Killing", `Container ${container.name} definition changed, will be restarted`);
+      const grace = this.pod.spec?.terminationGracePeriodSeconds ?? 30;
+      void this.#stopContainer(container.name, grace * 1000, undefined).finally(() => (record.replacing = false));
+    }
   }
 
   async #makeSandbox(): Promise<void> {
@@ -327,20 +343,21 @@ export class PodWorker {
 
   /** Starts the end of the pod (once); with `remove` its object is deleted afterwards. */
   #end(remove: boolean): { requeueAfterMs: number } | void {
-    if (!remove && this.#terminal && !this.#sandbox && !this.#ending) return;
+    if (!remove && this.#ended) return;
+    const wait = this.#endAgainAt - Date.now();
+    if (wait > 0) return { requeueAfterMs: wait };
     const grace = this.pod.metadata.deletionGracePeriodSeconds ?? this.pod.spec?.terminationGracePeriodSeconds ?? 30;
     if (!Number.isFinite(this.#endBy)) this.#endBy = Date.now() + grace * 1000;
     this.#ending ??= this.#endNow()
       .catch((err: unknown) => {
         this.#context.log.warn("cannot end pod", { pod: this.#key(), err });
         this.#event("Warning", "FailedKillPod", `error killing pod: ${message(err)}`);
-        setTimeout(() => this.#changed(), 2000);
+        this.#endAgainAt = Date.now() + 2000;
       })
       .finally(() => {
         this.#ending = undefined;
         this.#changed();
       });
-    if (remove && this.#terminal && !this.#sandbox) return;
   }
 
   async #endNow(): Promise<void> {
@@ -357,6 +374,7 @@ export class PodWorker {
     shim?.unwatch();
     await removeSandbox(this.#uid(), places, cni);
     this.#terminal = true;
+    this.#ended = true;
     this.#report();
     if (this.#deleted || this.pod.metadata.deletionTimestamp) await this.#remove();
   }
@@ -373,7 +391,8 @@ export class PodWorker {
     imageBackOff.forget(this.#uid());
     if (!this.#deleted) {
       await client.delete(pods, name, { namespace, gracePeriodSeconds: 0, preconditions: { uid: this.#uid() } }).catch((err: unknown) => {
-        if (!isNotFound(err)) throw err;
+        // Not found, or another pod of that name: it is gone either way.
+        if (!isNotFound(err) && !isConflict(err)) throw err;
       });
     }
     this.finished = true;
