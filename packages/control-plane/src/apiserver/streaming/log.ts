@@ -17,7 +17,7 @@ export async function streamLog(response: ServerResponse, pod: ApiObject, query:
   }
   const gone = new AbortController();
   response.once("close", () => gone.abort());
-  const path = `/containerLogs/${pod.metadata.namespace}/${pod.metadata.name}/${container}?${forwarded}`;
+  const path = `/containerLogs/${pod.metadata.namespace}/${pod.metadata.name}/${container}?${forwarded.toString()}`;
   const source = await dialer.get(dialer.addressOfPod(pod), path, gone.signal);
   response.writeHead(200, { "content-type": "text/plain", "cache-control": "no-cache, private" });
   // A follower of a silent container must see that it is connected.

@@ -70,7 +70,7 @@ async function callBackend(
 ): Promise<{ call: ClientRequest; backend: Backend }> {
   const backend = backendOf(target, dialer, objects);
   const headers = { ...endToEnd(request.headers), host: `${backend.address}:${backend.port}`, ...extra };
-  const search = target.query.size ? `?${target.query}` : "";
+  const search = target.query.size ? `?${target.query.toString()}` : "";
   const options: RequestOptions = {
     host: backend.address, port: backend.port, method: request.method, headers, agent: false,
     path: `/${target.rest.replace(/^\//, "")}${search}`,

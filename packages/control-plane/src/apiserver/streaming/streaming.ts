@@ -70,7 +70,7 @@ async function command(
   const { streams, kubelet: query } = commandQuery(target.query);
   if (doing === "exec" && !query.has("command")) throw badRequest("you must specify at least one command for the container");
   const address = dialer.addressOfPod(pod);
-  const kubelet = await dialer.open(address, `/${doing}/${target.namespace}/${target.name}/${container}?${query}`, "v5.channel.k8s.io");
+  const kubelet = await dialer.open(address, `/${doing}/${target.namespace}/${target.name}/${container}?${query.toString()}`, "v5.channel.k8s.io");
   try {
     await joinCommand(request, socket, head, kubelet, streams);
   } catch (error) {

@@ -6,7 +6,7 @@ export const none = "<none>";
 /** `a=b,c in (d,e)`, or `<none>`. */
 export function selectorText(selector: Stored): string {
   const parts: string[] = [];
-  for (const [key, value] of Object.entries(selector?.matchLabels ?? {}).sort()) parts.push(`${key}=${value}`);
+  for (const [key, value] of Object.entries(selector?.matchLabels ?? {}).sort()) parts.push(`${key}=${String(value)}`);
   for (const { key, operator, values } of selector?.matchExpressions ?? []) {
     const list = [...(values ?? [])].sort().join(",");
     if (operator === "Exists") parts.push(key);

@@ -161,7 +161,7 @@ export const corePrinters: Readonly<Record<string, Printer>> = {
     const request: string[] = [];
     const limit: string[] = [];
     for (const [key, hard] of Object.entries(o.status?.hard ?? {}).sort()) {
-      (key.startsWith("limits.") ? limit : request).push(`${key}: ${o.status?.used?.[key] ?? 0}/${hard}`);
+      (key.startsWith("limits.") ? limit : request).push(`${key}: ${o.status?.used?.[key] ?? 0}/${String(hard)}`);
     }
     return [name(o), request.join(", "), limit.join(", "), age(o, now)];
   }),
