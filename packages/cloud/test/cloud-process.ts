@@ -1,8 +1,9 @@
 /** A real cloud process for conformance tests: state in a folder of its own, a free port, no packets. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { createAuthority } from "@underlay/pki/authority";
 import { createEc2Client, type Ec2Client } from "@underlay/aws/ec2-client";
 
 export const region = "us-west-2";
@@ -17,7 +18,8 @@ export type CloudProcess = {
   stop(): Promise<void>;
 };
 
-export async function startCloud(): Promise<CloudProcess> {
+/** `programs`: what each cluster's control plane runs; none by default. */
+export async function startCloud(controlPlane: { programs: { name: string; argv: string[] }[]; kubePort: number } = { programs: [], kubePort: 0 }): Promise<CloudProcess> {
   const folder = mkdtempSync(join(tmpdir(), "ul-cloud-"));
   const settingsFile = join(folder, "settings.json");
   const write = (apiPort: number) =>
@@ -34,9 +36,12 @@ export async function startCloud(): Promise<CloudProcess> {
         caCertFile: join(folder, "ca.crt"),
         caKeyFile: join(folder, "ca.key"),
         ...keys,
+        controlPlane,
       }),
     );
-  writeFileSync(join(folder, "ca.crt"), "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n");
+  const authority = await createAuthority("conformance");
+  writeFileSync(join(folder, "ca.crt"), authority.cert);
+  writeFileSync(join(folder, "ca.key"), authority.key);
   write(0);
   let { child, endpoint } = await launch(settingsFile);
   write(Number(new URL(endpoint).port));
@@ -102,8 +107,4 @@ export async function until<T>(what: string, probe: () => Promise<T | undefined 
     if (Date.now() > deadline) throw new Error(`waited ${limitMs} ms for ${what}`);
     await new Promise((wake) => setTimeout(wake, 20));
   }
-}
-
-export function readText(path: string): string {
-  return readFileSync(path, "utf8");
 }
