@@ -126,6 +126,7 @@ export class NodeWorld {
         { do: 'add-route', to: '169.254.1.1/32', dev: 'eth0', scope: 'link' },
         { do: 'add-route', to: 'default', via: '169.254.1.1', dev: 'eth0' },
       );
+      rtnl.settle(dev);
     }
     // For locally made packets the route is looked up before the destination is translated.
     rtnl.apply({ do: 'add-route', to: 'default', via: PLACES.outside, dev: 'eni3', src: NODE, onlink: true });
