@@ -1,5 +1,6 @@
 /** Every controller of this process by its upstream name. */
 import type { ControllerContext } from "./context.ts";
+import { runCronJobController } from "./cronjob.ts";
 import { runCertificateController } from "./csr.ts";
 import { runDaemonSetController } from "./daemonset.ts";
 import { runDeploymentController } from "./deployment.ts";
@@ -18,6 +19,7 @@ import { runTtlAfterFinishedController } from "./ttl-after-finished.ts";
 
 export const controllers: Record<string, (context: ControllerContext) => Promise<void>> = {
   certificatesigningrequest: runCertificateController,
+  cronjob: runCronJobController,
   daemonset: runDaemonSetController,
   deployment: runDeploymentController,
   disruption: runDisruptionController,
