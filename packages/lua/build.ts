@@ -30,7 +30,9 @@ if (!done || programs.some(({ name }) => !existsSync(path.join(out, `${name}.lua
 
 function sourcesHash(): string {
   const hash = createHash("sha256");
-  for (const file of globSync(["packages/*/src-lua/**/*.ts", "packages/lua/src/*.ts", "packages/lua/build.ts"], { cwd: repo }).sort())
+  for (const file of globSync(["packages/*/src-lua/**/*.ts", "packages/lua/src/*.ts", "packages/lua/build.ts"], {
+    cwd: repo,
+  }).sort())
     hash.update(file).update(readFileSync(path.join(repo, file)));
   return hash.digest("hex");
 }
@@ -39,7 +41,9 @@ function sourcesHash(): string {
 function resolveModule(specifier: string, importer: string): string | undefined {
   const own = /^@underlay\/lua\/(.+?)(\.ts)?$/.exec(specifier);
   if (own) return path.join(here, "src", `${own[1]}.ts`);
-  return specifier.startsWith(".") ? path.resolve(path.dirname(importer), specifier.replace(/(\.ts)?$/, ".ts")) : undefined;
+  return specifier.startsWith(".")
+    ? path.resolve(path.dirname(importer), specifier.replace(/(\.ts)?$/, ".ts"))
+    : undefined;
 }
 
 function compile(name: string, entry: string): void {
@@ -71,7 +75,11 @@ function compile(name: string, entry: string): void {
     luaPlugins: [{ plugin: { moduleResolution: resolveModule } }],
   };
   const host = { ...ts.sys, getCurrentDirectory: () => here };
-  const ambient = [path.join(here, "src/luajit.d.ts"), require.resolve("lua-types/jit.d.ts"), require.resolve("@typescript-to-lua/language-extensions/index.d.ts")];
+  const ambient = [
+    path.join(here, "src/luajit.d.ts"),
+    require.resolve("lua-types/jit.d.ts"),
+    require.resolve("@typescript-to-lua/language-extensions/index.d.ts"),
+  ];
   const program = ts.createProgram([entry, ...ambient], options, ts.createCompilerHost(options));
   const diagnostics = [...ts.getPreEmitDiagnostics(program)];
   let text = "";
@@ -84,7 +92,13 @@ function compile(name: string, entry: string): void {
   }
   const errors = diagnostics.filter((d) => d.category === ts.DiagnosticCategory.Error);
   if (errors.length > 0 || text === "") {
-    process.stderr.write(ts.formatDiagnostics(errors, { getCanonicalFileName: (f: string) => f, getCurrentDirectory: () => repo, getNewLine: () => "\n" }));
+    process.stderr.write(
+      ts.formatDiagnostics(errors, {
+        getCanonicalFileName: (f: string) => f,
+        getCurrentDirectory: () => repo,
+        getNewLine: () => "\n",
+      }),
+    );
     process.stderr.write(`Cannot compile ${path.relative(repo, entry)} for LuaJIT: ${errors.length} errors\n`);
     process.exit(1);
   }

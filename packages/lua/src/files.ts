@@ -1,7 +1,23 @@
 /** Small files and directories, without a shell: whole reads, atomic writes, mkdir -p, listings. */
 import * as ffi from "ffi";
 import type { CData } from "ffi";
-import { C, check, EEXIST, errno, F_OK, int, makeNull, newBytes, O_APPEND, O_CLOEXEC, O_CREAT, O_RDONLY, O_TRUNC, O_WRONLY, toText } from "./libc.ts";
+import {
+  C,
+  check,
+  EEXIST,
+  errno,
+  F_OK,
+  int,
+  makeNull,
+  newBytes,
+  O_APPEND,
+  O_CLOEXEC,
+  O_CREAT,
+  O_RDONLY,
+  O_TRUNC,
+  O_WRONLY,
+  toText,
+} from "./libc.ts";
 import { readAll, writeAll } from "./unix-socket.ts";
 
 export function exists(path: string): boolean {

@@ -13,7 +13,15 @@ export function emptyArray<T>(): T[] {
   return setmetatable([], arrayMark as never) as unknown as T[];
 }
 
-const escapes: Record<string, string> = { '"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f" };
+const escapes: Record<string, string> = {
+  '"': '\\"',
+  "\\": "\\\\",
+  "\n": "\\n",
+  "\r": "\\r",
+  "\t": "\\t",
+  "\b": "\\b",
+  "\f": "\\f",
+};
 
 /** A JSON string literal. */
 export function quote(text: string): string {

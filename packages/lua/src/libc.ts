@@ -76,7 +76,13 @@ export interface Libc {
   getuid(): number;
   unshare(flags: number): number;
   setns(fd: number, type: number): number;
-  mount(source: string | undefined, target: string, type: string | undefined, flags: number, data: string | undefined): number;
+  mount(
+    source: string | undefined,
+    target: string,
+    type: string | undefined,
+    flags: number,
+    data: string | undefined,
+  ): number;
   umount2(target: string, flags: number): number;
   pivot_root(newRoot: string, putOld: string): number;
   mkdir(path: string, mode: number): number;
@@ -130,18 +136,79 @@ export interface Libc {
 /** libc's symbols, called directly. */
 export const C: Libc = ffi.C as Libc;
 
-export const O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0x40, O_EXCL = 0x80, O_NOCTTY = 0x100, O_TRUNC = 0x200, O_APPEND = 0x400, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
-export const AF_UNIX = 1, AF_INET = 2, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_NONBLOCK = 0x800, SOCK_CLOEXEC = 0x80000, SOL_SOCKET = 1, SCM_RIGHTS = 1;
-export const SHUT_RD = 0, SHUT_WR = 1, SHUT_RDWR = 2;
-export const POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16, POLLNVAL = 32;
-export const CLONE_NEWNS = 0x20000, CLONE_NEWCGROUP = 0x2000000, CLONE_NEWUTS = 0x4000000, CLONE_NEWIPC = 0x8000000, CLONE_NEWPID = 0x20000000, CLONE_NEWNET = 0x40000000, CLONE_FS = 0x200;
-export const MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8, MS_REMOUNT = 32, MS_BIND = 4096, MS_REC = 16384, MS_PRIVATE = 1 << 18, MS_SLAVE = 1 << 19, MS_SHARED = 1 << 20;
+export const O_RDONLY = 0,
+  O_WRONLY = 1,
+  O_RDWR = 2,
+  O_CREAT = 0x40,
+  O_EXCL = 0x80,
+  O_NOCTTY = 0x100,
+  O_TRUNC = 0x200,
+  O_APPEND = 0x400,
+  O_NONBLOCK = 0x800,
+  O_CLOEXEC = 0x80000;
+export const AF_UNIX = 1,
+  AF_INET = 2,
+  SOCK_STREAM = 1,
+  SOCK_DGRAM = 2,
+  SOCK_NONBLOCK = 0x800,
+  SOCK_CLOEXEC = 0x80000,
+  SOL_SOCKET = 1,
+  SCM_RIGHTS = 1;
+export const SHUT_RD = 0,
+  SHUT_WR = 1,
+  SHUT_RDWR = 2;
+export const POLLIN = 1,
+  POLLOUT = 4,
+  POLLERR = 8,
+  POLLHUP = 16,
+  POLLNVAL = 32;
+export const CLONE_NEWNS = 0x20000,
+  CLONE_NEWCGROUP = 0x2000000,
+  CLONE_NEWUTS = 0x4000000,
+  CLONE_NEWIPC = 0x8000000,
+  CLONE_NEWPID = 0x20000000,
+  CLONE_NEWNET = 0x40000000,
+  CLONE_FS = 0x200;
+export const MS_RDONLY = 1,
+  MS_NOSUID = 2,
+  MS_NODEV = 4,
+  MS_NOEXEC = 8,
+  MS_REMOUNT = 32,
+  MS_BIND = 4096,
+  MS_REC = 16384,
+  MS_PRIVATE = 1 << 18,
+  MS_SLAVE = 1 << 19,
+  MS_SHARED = 1 << 20;
 export const MNT_DETACH = 2;
 export const WNOHANG = 1;
-export const SIGHUP = 1, SIGINT = 2, SIGQUIT = 3, SIGKILL = 9, SIGPIPE = 13, SIGTERM = 15, SIGCHLD = 17;
-export const PR_SET_PDEATHSIG = 1, PR_SET_NAME = 15, PR_CAPBSET_DROP = 24, PR_SET_CHILD_SUBREAPER = 36, PR_SET_NO_NEW_PRIVS = 38, PR_SET_KEEPCAPS = 8, PR_CAP_AMBIENT = 47;
-export const ENOENT = 2, ESRCH = 3, EINTR = 4, EAGAIN = 11, EEXIST = 17, ENOTDIR = 20, EINVAL = 22, EBUSY = 16, EPERM = 1, ECHILD = 10;
-export const F_OK = 0, X_OK = 1, W_OK = 2, R_OK = 4;
+export const SIGHUP = 1,
+  SIGINT = 2,
+  SIGQUIT = 3,
+  SIGKILL = 9,
+  SIGPIPE = 13,
+  SIGTERM = 15,
+  SIGCHLD = 17;
+export const PR_SET_PDEATHSIG = 1,
+  PR_SET_NAME = 15,
+  PR_CAPBSET_DROP = 24,
+  PR_SET_CHILD_SUBREAPER = 36,
+  PR_SET_NO_NEW_PRIVS = 38,
+  PR_SET_KEEPCAPS = 8,
+  PR_CAP_AMBIENT = 47;
+export const ENOENT = 2,
+  ESRCH = 3,
+  EINTR = 4,
+  EAGAIN = 11,
+  EEXIST = 17,
+  ENOTDIR = 20,
+  EINVAL = 22,
+  EBUSY = 16,
+  EPERM = 1,
+  ECHILD = 10;
+export const F_OK = 0,
+  X_OK = 1,
+  W_OK = 2,
+  R_OK = 4;
 
 /** errno of the call just made. */
 export function errno(): number {
@@ -169,7 +236,10 @@ export function newBytes(size: number): Bytes {
 
 /** `ffi.new`, which is a reserved word as an import. */
 export function makeCData<T extends CData = CData>(type: string, ...values: unknown[]): T {
-  return (ffi as unknown as Record<string, (this: void, type: string, ...values: unknown[]) => T>)["new"](type, ...values);
+  return (ffi as unknown as Record<string, (this: void, type: string, ...values: unknown[]) => T>)["new"](
+    type,
+    ...values,
+  );
 }
 
 export function toText(value: CData, length?: number): string {

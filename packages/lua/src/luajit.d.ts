@@ -11,11 +11,6 @@ declare module "ffi" {
     [index: number]: number;
   }
 
-  /** @noSelf */
-  interface Ffi {
-    cdef(this: void, declarations: string): void;
-    new <T = CData>(this: void, type: string, ...values: unknown[]): T;
-  }
   export function cdef(this: void, declarations: string): void;
   export function cast<T = CData>(this: void, type: string, value: unknown): T;
   export function string(this: void, value: CData, length?: number): string;

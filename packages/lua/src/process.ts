@@ -1,7 +1,18 @@
 /** Processes: pipes, signals through a signalfd, exit statuses, PATH search, credentials and capabilities. */
 import * as ffi from "ffi";
 import type { Bytes, CData } from "ffi";
-import { C, check, makeCData, newBytes, O_CLOEXEC, O_NONBLOCK, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, WNOHANG, X_OK } from "./libc.ts";
+import {
+  C,
+  check,
+  makeCData,
+  newBytes,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  PR_CAPBSET_DROP,
+  PR_SET_NO_NEW_PRIVS,
+  WNOHANG,
+  X_OK,
+} from "./libc.ts";
 import { exists } from "./files.ts";
 
 /** A close-on-exec pipe: [read end, write end]. */
@@ -99,7 +110,9 @@ function setCapabilities(keep: number[]): void {
   const header = makeCData<CData & { version: number; pid: number }>("struct ul_cap_header");
   header.version = 0x20080522; // _LINUX_CAPABILITY_VERSION_3
   header.pid = 0;
-  const data = makeCData<CData & { [index: number]: { effective: number; permitted: number; inheritable: number } }>("struct ul_cap_data[2]");
+  const data = makeCData<CData & { [index: number]: { effective: number; permitted: number; inheritable: number } }>(
+    "struct ul_cap_data[2]",
+  );
   let low = 0;
   let high = 0;
   for (const cap of keep) {

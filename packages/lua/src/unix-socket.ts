@@ -1,7 +1,19 @@
 /** Unix stream sockets: connect, listen, and send or receive bytes together with one open descriptor (SCM_RIGHTS). */
 import * as ffi from "ffi";
 import type { CData } from "ffi";
-import { AF_UNIX, C, check, makeCData, newBytes, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, toText } from "./libc.ts";
+import {
+  AF_UNIX,
+  C,
+  check,
+  makeCData,
+  newBytes,
+  SCM_RIGHTS,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  toText,
+} from "./libc.ts";
 
 function address(path: string): CData {
   if (path.length > 107) error(`Cannot use socket ${path}: its path is longer than 107 bytes`, 0);
@@ -39,12 +51,16 @@ export function sendWithFd(socket: number, data: string, fd: number): void {
   const iov = makeCData<CData & { iov_base: CData; iov_len: number }>("struct ul_iovec");
   iov.iov_base = base;
   iov.iov_len = data.length;
-  const control = makeCData<CData & { cmsg_len: number; cmsg_level: number; cmsg_type: number; fd: number }>("struct ul_cmsg_fd");
+  const control = makeCData<CData & { cmsg_len: number; cmsg_level: number; cmsg_type: number; fd: number }>(
+    "struct ul_cmsg_fd",
+  );
   control.cmsg_len = 20; // sizeof(struct cmsghdr) + sizeof(int)
   control.cmsg_level = SOL_SOCKET;
   control.cmsg_type = SCM_RIGHTS;
   control.fd = fd;
-  const message = makeCData<CData & { msg_iov: CData; msg_iovlen: number; msg_control: CData; msg_controllen: number }>("struct ul_msghdr");
+  const message = makeCData<CData & { msg_iov: CData; msg_iovlen: number; msg_control: CData; msg_controllen: number }>(
+    "struct ul_msghdr",
+  );
   message.msg_iov = iov;
   message.msg_iovlen = 1;
   message.msg_control = control;
@@ -88,7 +104,9 @@ export function receiveFd(socket: number): number | undefined {
   iov.iov_base = byte;
   iov.iov_len = 1;
   const control = makeCData<CData & { cmsg_type: number; fd: number }>("struct ul_cmsg_fd");
-  const message = makeCData<CData & { msg_iov: CData; msg_iovlen: number; msg_control: CData; msg_controllen: number }>("struct ul_msghdr");
+  const message = makeCData<CData & { msg_iov: CData; msg_iovlen: number; msg_control: CData; msg_controllen: number }>(
+    "struct ul_msghdr",
+  );
   message.msg_iov = iov;
   message.msg_iovlen = 1;
   message.msg_control = control;

@@ -9,7 +9,17 @@
  */
 import { C, check, CLONE_NEWNS, MS_PRIVATE, MS_RDONLY, MS_REC, MS_SHARED, MS_SLAVE } from "@underlay/lua/libc";
 import { exists, makeDirectories } from "@underlay/lua/files";
-import { bind, enterRoot, makeFile, makeReadOnly, mountDev, mountProc, mountSys, mountType, propagation } from "./mounts.ts";
+import {
+  bind,
+  enterRoot,
+  makeFile,
+  makeReadOnly,
+  mountDev,
+  mountProc,
+  mountSys,
+  mountType,
+  propagation,
+} from "./mounts.ts";
 
 export type Mount = {
   source: string;
@@ -84,7 +94,8 @@ function protectProc(root: string): void {
     const path = `${root}/proc/${name}`;
     if (exists(path)) bind(path, path, { readOnly: true, recursive: true });
   }
-  for (const name of ["kcore", "keys", "timer_list"]) if (exists(`${root}/proc/${name}`)) bind("/dev/null", `${root}/proc/${name}`);
+  for (const name of ["kcore", "keys", "timer_list"])
+    if (exists(`${root}/proc/${name}`)) bind("/dev/null", `${root}/proc/${name}`);
 }
 
 function hasBidirectional(mounts: Mount[]): boolean {

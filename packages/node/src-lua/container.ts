@@ -1,5 +1,15 @@
 /** Starting one container as a child of the pod's shim: namespaces, root, user, then the program. */
-import { C, check, CLONE_NEWPID, makeCData, O_CLOEXEC, O_RDONLY, PR_SET_PDEATHSIG, SIGKILL, exec } from "@underlay/lua/libc";
+import {
+  C,
+  check,
+  CLONE_NEWPID,
+  makeCData,
+  O_CLOEXEC,
+  O_RDONLY,
+  PR_SET_PDEATHSIG,
+  SIGKILL,
+  exec,
+} from "@underlay/lua/libc";
 import { findLink, makeDirectories } from "@underlay/lua/files";
 import { become, findProgram, makePipe, noPair, unblockSignals } from "@underlay/lua/process";
 import type { Credentials } from "@underlay/lua/process";
@@ -44,7 +54,8 @@ export function startContainer(spec: ContainerSpec): Started {
   const [inRead, inWrite] = spec.tty !== true && spec.stdin === true ? makePipe() : noPair();
   const [ptyHere, ptyThere] = spec.tty === true ? socketPair() : noPair();
   if (spec.sharePid !== true) {
-    if (ownPidNamespace < 0) ownPidNamespace = check("open the pid namespace", C.open("/proc/self/ns/pid", O_RDONLY + O_CLOEXEC));
+    if (ownPidNamespace < 0)
+      ownPidNamespace = check("open the pid namespace", C.open("/proc/self/ns/pid", O_RDONLY + O_CLOEXEC));
     check("make a pid namespace", C.unshare(CLONE_NEWPID));
   }
   const pid = C.fork();
@@ -98,7 +109,12 @@ export function runProgram(argv: string[], env: string[]): never {
   const file = findProgram(name, pathOf(env));
   if (file === undefined) {
     const [slash] = string.find(name, "/", 1, true);
-    error(slash === undefined ? `exec: "${name}": executable file not found in $PATH` : `exec: "${name}": stat ${name}: no such file or directory`, 0);
+    error(
+      slash === undefined
+        ? `exec: "${name}": executable file not found in $PATH`
+        : `exec: "${name}": stat ${name}: no such file or directory`,
+      0,
+    );
   }
   exec(argv, env, file);
 }

@@ -8,7 +8,26 @@
  */
 import { off } from "jit";
 import * as ffi from "ffi";
-import { C, check, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, errno, EAGAIN, EINTR, makeCData, newBytes, O_CLOEXEC, O_RDONLY, POLLIN, PR_SET_PDEATHSIG, SIGHUP, SIGKILL } from "@underlay/lua/libc";
+import {
+  C,
+  check,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWUTS,
+  errno,
+  EAGAIN,
+  EINTR,
+  makeCData,
+  newBytes,
+  O_CLOEXEC,
+  O_RDONLY,
+  POLLIN,
+  PR_SET_PDEATHSIG,
+  SIGHUP,
+  SIGKILL,
+} from "@underlay/lua/libc";
 import type { CData } from "@underlay/lua/libc";
 import { parse, stringify } from "@underlay/lua/json";
 import { become, makePipe, noPair, reap, unblockSignals } from "@underlay/lua/process";
@@ -58,9 +77,19 @@ function run(): number {
 }
 
 function enterNamespaces(pid: number): void {
-  const kinds: [string, number][] = [["ipc", CLONE_NEWIPC], ["uts", CLONE_NEWUTS], ["net", CLONE_NEWNET], ["pid", CLONE_NEWPID], ["mnt", CLONE_NEWNS]];
+  const kinds: [string, number][] = [
+    ["ipc", CLONE_NEWIPC],
+    ["uts", CLONE_NEWUTS],
+    ["net", CLONE_NEWNET],
+    ["pid", CLONE_NEWPID],
+    ["mnt", CLONE_NEWNS],
+  ];
   const fds: number[] = [];
-  for (const [kind] of kinds) fds[fds.length] = check(`find the container's process ${pid}`, C.open(`/proc/${pid}/ns/${kind}`, O_RDONLY + O_CLOEXEC));
+  for (const [kind] of kinds)
+    fds[fds.length] = check(
+      `find the container's process ${pid}`,
+      C.open(`/proc/${pid}/ns/${kind}`, O_RDONLY + O_CLOEXEC),
+    );
   for (let i = 0; i < kinds.length; i++) {
     check(`enter the container's ${kinds[i]![0]} namespace`, C.setns(fds[i]!, kinds[i]![1]));
     C.close(fds[i]!);
@@ -89,7 +118,9 @@ function runChild(report: number, pty: number): never {
 
 /** Copies until the terminal has no more users. */
 function copyTerminal(terminal: number): void {
-  const fds = makeCData<CData & { [index: number]: { fd: number; events: number; revents: number } }>("struct ul_pollfd[3]");
+  const fds = makeCData<CData & { [index: number]: { fd: number; events: number; revents: number } }>(
+    "struct ul_pollfd[3]",
+  );
   const watch = [terminal, 0, control];
   for (let i = 0; i < 3; i++) {
     fds[i]!.fd = watch[i]!;

@@ -6,7 +6,26 @@
  * and ipc namespaces, builds the constructed root (never the machine's `/`), enters it, then keeps the kubelet running and reaps
  * orphans. The kubelet's death disturbs nothing else. What the root consists of: `instance-root.ts`.
  */
-import { C, check, CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, exec, makeCData, monotonicMs, newBytes, O_CLOEXEC, O_RDONLY, POLLIN, PR_SET_PDEATHSIG, SIGCHLD, SIGINT, SIGKILL, SIGTERM } from "@underlay/lua/libc";
+import {
+  C,
+  check,
+  CLONE_NEWIPC,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWUTS,
+  exec,
+  makeCData,
+  monotonicMs,
+  newBytes,
+  O_CLOEXEC,
+  O_RDONLY,
+  POLLIN,
+  PR_SET_PDEATHSIG,
+  SIGCHLD,
+  SIGINT,
+  SIGKILL,
+  SIGTERM,
+} from "@underlay/lua/libc";
 import type { CData } from "@underlay/lua/libc";
 import { openAppend, readFile } from "@underlay/lua/files";
 import { parse } from "@underlay/lua/json";
@@ -18,7 +37,9 @@ import { bringLoopbackUp } from "./loopback.ts";
 
 off();
 const buffer = newBytes(128);
-const boot = parse<Boot>(readFile(arg[0] ?? error("Cannot boot: no boot.json given. usage: instance-init <boot.json>", 0)));
+const boot = parse<Boot>(
+  readFile(arg[0] ?? error("Cannot boot: no boot.json given. usage: instance-init <boot.json>", 0)),
+);
 C.setsid();
 check("make the instance's namespaces", C.unshare(CLONE_NEWNS + CLONE_NEWPID + CLONE_NEWUTS + CLONE_NEWIPC));
 const outerSignals = signalFd([SIGCHLD, SIGTERM, SIGINT]);
@@ -106,7 +127,9 @@ function startKubelet(): number {
 
 /** A path in the repository as the instance sees it. */
 function insideInstance(word: string): string {
-  return string.sub(word, 1, boot.repoDir.length + 1) === `${boot.repoDir}/` ? `/opt/underlay${string.sub(word, boot.repoDir.length + 1)}` : word;
+  return string.sub(word, 1, boot.repoDir.length + 1) === `${boot.repoDir}/`
+    ? `/opt/underlay${string.sub(word, boot.repoDir.length + 1)}`
+    : word;
 }
 
 function silenceStdio(): void {

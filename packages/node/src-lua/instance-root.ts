@@ -28,8 +28,32 @@ export function buildInstanceRoot(boot: Boot): void {
   propagation("/", MS_REC + MS_PRIVATE);
   makeDirectories(root);
   bind(root, root);
-  for (const name of ["usr", "proc", "sys", "dev", "run", "opt/underlay", "opt/cni/bin", "home", "mnt", "media", "srv", "etc/cni/net.d", "etc/kubernetes/pki"]) makeDirectories(`${root}/${name}`);
-  for (const name of ["lib/kubelet/pods", "lib/cni", "log/pods", "log/containers", "cache/node-compile", "spool", `lib/underlay`]) makeDirectories(`${root}/var/${name}`);
+  for (const name of [
+    "usr",
+    "proc",
+    "sys",
+    "dev",
+    "run",
+    "opt/underlay",
+    "opt/cni/bin",
+    "home",
+    "mnt",
+    "media",
+    "srv",
+    "etc/cni/net.d",
+    "etc/kubernetes/pki",
+  ])
+    makeDirectories(`${root}/${name}`);
+  for (const name of [
+    "lib/kubelet/pods",
+    "lib/cni",
+    "log/pods",
+    "log/containers",
+    "cache/node-compile",
+    "spool",
+    `lib/underlay`,
+  ])
+    makeDirectories(`${root}/var/${name}`);
   makeCommonFolders(root);
   linkUsr(root);
   writeEtc(`${root}/etc`, boot);
@@ -50,7 +74,25 @@ export function buildInstanceRoot(boot: Boot): void {
 
 /** The lower layer of every container: folders, links and /etc, without anything of the node itself. */
 function makeSkeleton(skeleton: string, boot: Boot): void {
-  for (const name of ["usr", "proc", "sys", "dev", "run", "opt/underlay", "home", "mnt", "media", "srv", "etc", "var/lib", "var/log", "var/cache", "var/spool", "run/lock"]) makeDirectories(`${skeleton}/${name}`);
+  for (const name of [
+    "usr",
+    "proc",
+    "sys",
+    "dev",
+    "run",
+    "opt/underlay",
+    "home",
+    "mnt",
+    "media",
+    "srv",
+    "etc",
+    "var/lib",
+    "var/log",
+    "var/cache",
+    "var/spool",
+    "run/lock",
+  ])
+    makeDirectories(`${skeleton}/${name}`);
   makeCommonFolders(skeleton);
   linkUsr(skeleton);
   writeEtc(`${skeleton}/etc`, boot);
@@ -69,14 +111,45 @@ function makeCommonFolders(root: string): void {
 }
 
 const copiedFiles = [
-  "nsswitch.conf", "services", "protocols", "rpc", "ethertypes", "host.conf", "gai.conf", "ld.so.cache", "ld.so.conf", "localtime", "timezone",
-  "mime.types", "bash.bashrc", "profile", "inputrc", "debian_version", "issue", "shells", "login.defs", "ssl/openssl.cnf", "xattr.conf",
+  "nsswitch.conf",
+  "services",
+  "protocols",
+  "rpc",
+  "ethertypes",
+  "host.conf",
+  "gai.conf",
+  "ld.so.cache",
+  "ld.so.conf",
+  "localtime",
+  "timezone",
+  "mime.types",
+  "bash.bashrc",
+  "profile",
+  "inputrc",
+  "debian_version",
+  "issue",
+  "shells",
+  "login.defs",
+  "ssl/openssl.cnf",
+  "xattr.conf",
 ];
-const copiedFolders = ["alternatives", "ld.so.conf.d", "iproute2", "mysql", "mysql/conf.d", "mysql/mariadb.conf.d", "postgresql-common", "terminfo", "fonts", "fonts/conf.d"];
+const copiedFolders = [
+  "alternatives",
+  "ld.so.conf.d",
+  "iproute2",
+  "mysql",
+  "mysql/conf.d",
+  "mysql/mariadb.conf.d",
+  "postgresql-common",
+  "terminfo",
+  "fonts",
+  "fonts/conf.d",
+];
 
 function writeEtc(etc: string, boot: Boot): void {
   for (const name of copiedFiles) copyFile(`/etc/${name}`, `${etc}/${name}`);
-  for (const folder of copiedFolders) for (const name of listDirectory(`/etc/${folder}`)) copyFile(`/etc/${folder}/${name}`, `${etc}/${folder}/${name}`);
+  for (const folder of copiedFolders)
+    for (const name of listDirectory(`/etc/${folder}`)) copyFile(`/etc/${folder}/${name}`, `${etc}/${folder}/${name}`);
   writeFile(`${etc}/passwd`, passwd);
   writeFile(`${etc}/group`, group);
   writeFile(`${etc}/hostname`, `${boot.hostname}\n`);

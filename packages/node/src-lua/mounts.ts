@@ -1,10 +1,28 @@
 /** Mount calls as an instance or a container root needs them: read-only binds, /proc, /dev with its own pts, entering a root. */
-import { C, check, int, MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, O_CLOEXEC, O_CREAT, O_WRONLY } from "@underlay/lua/libc";
+import {
+  C,
+  check,
+  int,
+  MNT_DETACH,
+  MS_BIND,
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_RDONLY,
+  MS_REC,
+  MS_REMOUNT,
+  O_CLOEXEC,
+  O_CREAT,
+  O_WRONLY,
+} from "@underlay/lua/libc";
 import { exists, findLink, makeDirectories } from "@underlay/lua/files";
 
 /** `mount --bind source target`; read-only takes the second, remounting call. */
 export function bind(source: string, target: string, options: { readOnly?: boolean; recursive?: boolean } = {}): void {
-  check(`bind ${source} on ${target}`, C.mount(source, target, undefined, MS_BIND + (options.recursive === true ? MS_REC : 0), undefined));
+  check(
+    `bind ${source} on ${target}`,
+    C.mount(source, target, undefined, MS_BIND + (options.recursive === true ? MS_REC : 0), undefined),
+  );
   if (options.readOnly === true) makeReadOnly(target);
 }
 

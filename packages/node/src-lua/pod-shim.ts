@@ -11,7 +11,18 @@
  */
 import { off } from "jit";
 import * as ffi from "ffi";
-import { C, check, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUTS, int, O_CLOEXEC, O_RDWR, PR_SET_NAME } from "@underlay/lua/libc";
+import {
+  C,
+  check,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWPID,
+  CLONE_NEWUTS,
+  int,
+  O_CLOEXEC,
+  O_RDWR,
+  PR_SET_NAME,
+} from "@underlay/lua/libc";
 import { exists, findLink, makeDirectories, openAppend, readFile, replaceFile, writeFile } from "@underlay/lua/files";
 import { parse, stringify } from "@underlay/lua/json";
 import { makePipe } from "@underlay/lua/process";

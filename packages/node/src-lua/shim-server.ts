@@ -11,7 +11,21 @@
  *                                          in: 0 stdin, 3 end of stdin, 4 resize {"w","h"}; out: 1 stdout, 2 stderr; closed at the end
  */
 import * as ffi from "ffi";
-import { C, errno, EAGAIN, makeCData, MNT_DETACH, newBytes, POLLIN, POLLOUT, SIGCHLD, SIGKILL, SIGTERM, SOCK_CLOEXEC, SOCK_NONBLOCK } from "@underlay/lua/libc";
+import {
+  C,
+  errno,
+  EAGAIN,
+  makeCData,
+  MNT_DETACH,
+  newBytes,
+  POLLIN,
+  POLLOUT,
+  SIGCHLD,
+  SIGKILL,
+  SIGTERM,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+} from "@underlay/lua/libc";
 import type { CData } from "@underlay/lua/libc";
 import { makeDirectories, replaceFile } from "@underlay/lua/files";
 import { emptyArray, parse, stringify } from "@underlay/lua/json";
@@ -38,8 +52,22 @@ type ContainerState = {
   signal?: number;
 };
 
-type Container = { state: ContainerState; pid: number; io: Started; log: ContainerLog; tty: boolean; stdinOnce: boolean };
-type Client = { fd: number; input: string; output: string; watching?: boolean; attached?: Container; closing?: boolean };
+type Container = {
+  state: ContainerState;
+  pid: number;
+  io: Started;
+  log: ContainerLog;
+  tty: boolean;
+  stdinOnce: boolean;
+};
+type Client = {
+  fd: number;
+  input: string;
+  output: string;
+  watching?: boolean;
+  attached?: Container;
+  closing?: boolean;
+};
 
 const chunk = 16384;
 const buffer = newBytes(chunk);
@@ -79,7 +107,10 @@ export function serve(given: ServerOptions): void {
 }
 
 function pollAll(fds: number[], events: number[]): LuaTable<number, number> {
-  const list = makeCData<CData & { [index: number]: { fd: number; events: number; revents: number } }>("struct ul_pollfd[?]", fds.length);
+  const list = makeCData<CData & { [index: number]: { fd: number; events: number; revents: number } }>(
+    "struct ul_pollfd[?]",
+    fds.length,
+  );
   for (let i = 0; i < fds.length; i++) {
     list[i]!.fd = fds[i]!;
     list[i]!.events = events[i]!;
@@ -102,8 +133,22 @@ function start(spec: ContainerSpec): unknown {
     return { ok: false, error: tostring(reason) };
   }
   for (const fd of [io.stdout, io.stderr, io.terminal]) if (fd !== undefined) setNonBlocking(fd);
-  const state: ContainerState = { id: spec.id, name: spec.name, attempt: spec.attempt, pid: io.nodePid, startedAt: timestamp(), running: true };
-  containers[containers.length] = { state, pid: io.pid, io, log, tty: spec.tty === true, stdinOnce: spec.stdinOnce === true };
+  const state: ContainerState = {
+    id: spec.id,
+    name: spec.name,
+    attempt: spec.attempt,
+    pid: io.nodePid,
+    startedAt: timestamp(),
+    running: true,
+  };
+  containers[containers.length] = {
+    state,
+    pid: io.pid,
+    io,
+    log,
+    tty: spec.tty === true,
+    stdinOnce: spec.stdinOnce === true,
+  };
   record(state);
   collectgarbage();
   return { ok: true, state };
@@ -115,9 +160,24 @@ function record(state: ContainerState): void {
 
 function readOutput(container: Container, ready: LuaTable<number, number> | undefined): void {
   const io = container.io;
-  if (io.stdout !== undefined && (ready === undefined || ready.get(io.stdout) !== undefined) && !drain(container, io.stdout, "stdout", ready === undefined)) io.stdout = undefined;
-  if (io.stderr !== undefined && (ready === undefined || ready.get(io.stderr) !== undefined) && !drain(container, io.stderr, "stderr", ready === undefined)) io.stderr = undefined;
-  if (io.terminal !== undefined && (ready === undefined || ready.get(io.terminal) !== undefined) && !drain(container, io.terminal, "stdout", ready === undefined)) io.terminal = undefined;
+  if (
+    io.stdout !== undefined &&
+    (ready === undefined || ready.get(io.stdout) !== undefined) &&
+    !drain(container, io.stdout, "stdout", ready === undefined)
+  )
+    io.stdout = undefined;
+  if (
+    io.stderr !== undefined &&
+    (ready === undefined || ready.get(io.stderr) !== undefined) &&
+    !drain(container, io.stderr, "stderr", ready === undefined)
+  )
+    io.stderr = undefined;
+  if (
+    io.terminal !== undefined &&
+    (ready === undefined || ready.get(io.terminal) !== undefined) &&
+    !drain(container, io.terminal, "stdout", ready === undefined)
+  )
+    io.terminal = undefined;
 }
 
 /** Reads once (or until nothing is left); false when the stream has ended and was closed. */
@@ -131,7 +191,8 @@ function drain(container: Container, fd: number, stream: Stream, all: boolean): 
     }
     const data = ffi.string(buffer, got);
     appendLog(container.log, stream, data);
-    for (const client of clients) if (client.attached === container) send(client, frame(stream === "stdout" ? 1 : 2, data));
+    for (const client of clients)
+      if (client.attached === container) send(client, frame(stream === "stdout" ? 1 : 2, data));
     if (!all) return true;
   }
 }
@@ -147,7 +208,8 @@ function readSignals(fd: number): void {
   }
   let ended = reap();
   while (ended !== undefined) {
-    for (const container of containers) if (container.pid === ended.pid && container.state.running) finishContainer(container, ended.code, ended.signal);
+    for (const container of containers)
+      if (container.pid === ended.pid && container.state.running) finishContainer(container, ended.code, ended.signal);
     ended = reap();
   }
 }
@@ -250,7 +312,9 @@ function answer(client: Client, request: Request): void {
   else if (request.do === "start") reply = start(request.container!);
   else if (request.do === "signal") {
     const container = find(request.id);
-    reply = { ok: container !== undefined && container.state.running && C.kill(container.pid, request.signal ?? SIGKILL) === 0 };
+    reply = {
+      ok: container !== undefined && container.state.running && C.kill(container.pid, request.signal ?? SIGKILL) === 0,
+    };
   } else if (request.do === "stop") {
     stopping = true;
     for (const container of containers) if (container.state.running) C.kill(container.pid, SIGKILL);
@@ -289,7 +353,15 @@ function send(client: Client, data: string): void {
 
 function frame(kind: number, data: string): string {
   const size = data.length;
-  return string.char(kind, math.floor(size / 16777216) % 256, math.floor(size / 65536) % 256, math.floor(size / 256) % 256, size % 256) + data;
+  return (
+    string.char(
+      kind,
+      math.floor(size / 16777216) % 256,
+      math.floor(size / 65536) % 256,
+      math.floor(size / 256) % 256,
+      size % 256,
+    ) + data
+  );
 }
 
 function readFrames(client: Client, container: Container): void {

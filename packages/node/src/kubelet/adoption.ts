@@ -6,10 +6,19 @@ import { shimDir, type Places } from "./places.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { ShimClient, type ContainerState } from "./shim-client.ts";
 
-export async function adoptRecords(records: Map<string, ContainerRecord>, pod: Pod, sandbox: Sandbox | undefined, places: Places): Promise<void> {
+export async function adoptRecords(
+  records: Map<string, ContainerRecord>,
+  pod: Pod,
+  sandbox: Sandbox | undefined,
+  places: Places,
+): Promise<void> {
   const states = sandbox ? sandbox.containers : await ShimClient.lastStates(shimDir(places, pod.metadata.uid ?? ""));
   const spec = pod.spec;
-  for (const container of [...(spec?.initContainers ?? []), ...(spec?.containers ?? []), ...(spec?.ephemeralContainers ?? [])]) {
+  for (const container of [
+    ...(spec?.initContainers ?? []),
+    ...(spec?.containers ?? []),
+    ...(spec?.ephemeralContainers ?? []),
+  ]) {
     const own = states.filter((s) => s.name === container.name).sort((a, b) => b.attempt - a.attempt);
     const reported = reportedStatus(pod, container.name);
     const [latest, before] = own;
@@ -19,7 +28,12 @@ export async function adoptRecords(records: Map<string, ContainerRecord>, pod: P
     if (image.ok) record.imageId = image.imageId;
     record.image = reported?.image;
     if (latest?.running) {
-      record.running = { ...latest, ...(image.ok ? { ...(image.image.user ? { imageUser: image.image.user } : {}), imageWorkingDir: image.image.workingDir } : {}) };
+      record.running = {
+        ...latest,
+        ...(image.ok
+          ? { ...(image.image.user ? { imageUser: image.image.user } : {}), imageWorkingDir: image.image.workingDir }
+          : {}),
+      };
       // What was started and ready stays so until a probe says otherwise: a restart of the kubelet is no reason to leave a Service.
       record.started = container.startupProbe ? reported?.started === true : true;
       record.ready = container.readinessProbe ? reported?.ready === true : true;
@@ -28,7 +42,8 @@ export async function adoptRecords(records: Map<string, ContainerRecord>, pod: P
       record.ended = endedOf(latest);
       record.previous = before ? endedOf(before) : undefined;
     } else {
-      record.ended = lastTerminated(reported?.state?.terminated) ?? (reported?.state?.running ? unknownEnd(reported) : undefined);
+      record.ended =
+        lastTerminated(reported?.state?.terminated) ?? (reported?.state?.running ? unknownEnd(reported) : undefined);
       record.previous = lastTerminated(reported?.lastState?.terminated);
     }
     records.set(container.name, record);
@@ -42,14 +57,19 @@ export function forgetSandbox(records: Map<string, ContainerRecord>, pod: Pod): 
   const mains = new Set((pod.spec?.containers ?? []).map((c) => c.name));
   for (const record of records.values()) {
     if (!record.ended) continue;
-    const final = mains.has(record.name) && (policy === "Never" || (policy === "OnFailure" && record.ended.exitCode === 0));
+    const final =
+      mains.has(record.name) && (policy === "Never" || (policy === "OnFailure" && record.ended.exitCode === 0));
     record.forgotten = !final;
   }
 }
 
 function reportedStatus(pod: Pod, name: string): ContainerStatus | undefined {
   const status = pod.status;
-  return [...(status?.containerStatuses ?? []), ...(status?.initContainerStatuses ?? []), ...(status?.ephemeralContainerStatuses ?? [])].find((s) => s.name === name && (s.containerID || s.restartCount > 0));
+  return [
+    ...(status?.containerStatuses ?? []),
+    ...(status?.initContainerStatuses ?? []),
+    ...(status?.ephemeralContainerStatuses ?? []),
+  ].find((s) => s.name === name && (s.containerID || s.restartCount > 0));
 }
 
 function endedOf(state: ContainerState): Ended {

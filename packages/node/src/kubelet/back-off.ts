@@ -29,7 +29,8 @@ export class BackOff {
   /** One more attempt starts: the next failure waits longer. */
   next(key: string, since: number, now: number): void {
     const entry = this.#entries.get(key);
-    if (!entry || this.#expired(entry.updatedAt, since)) this.#entries.set(key, { delayMs: this.#settings.initialMs, updatedAt: now });
+    if (!entry || this.#expired(entry.updatedAt, since))
+      this.#entries.set(key, { delayMs: this.#settings.initialMs, updatedAt: now });
     else this.#entries.set(key, { delayMs: Math.min(entry.delayMs * 2, this.#settings.maxMs), updatedAt: now });
   }
 

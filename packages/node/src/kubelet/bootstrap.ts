@@ -40,7 +40,11 @@ export async function bootstrap(env: NodeJS.ProcessEnv, log: Log): Promise<Boots
 }
 
 async function askImds(imds: ImdsClient): Promise<[NodeIdentity, string]> {
-  const [document, hostname, userData] = await Promise.all([imds.identityDocument(), imds.get("meta-data/local-hostname"), imds.get("user-data")]);
+  const [document, hostname, userData] = await Promise.all([
+    imds.identityDocument(),
+    imds.get("meta-data/local-hostname"),
+    imds.get("user-data"),
+  ]);
   if (!userData) throw new Error("Cannot join a cluster: the instance has no user data; give it a NodeConfig");
   const hostnameFallback = `ip-${document.privateIp.replaceAll(".", "-")}.${document.region}.compute.internal`;
   return [

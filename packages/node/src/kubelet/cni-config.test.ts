@@ -18,7 +18,12 @@ test("each plugin gets its own part, the list's name and version, and the result
   const capabilities = { portMappings: ports, bandwidth: { ingressRate: 1 } };
   const [first, second] = list.plugins;
   assert.ok(first && second);
-  assert.deepEqual(pluginInput(list, first, capabilities, undefined), { type: "aws-cni", mtu: "9001", name: "aws-cni", cniVersion: "1.0.0" });
+  assert.deepEqual(pluginInput(list, first, capabilities, undefined), {
+    type: "aws-cni",
+    mtu: "9001",
+    name: "aws-cni",
+    cniVersion: "1.0.0",
+  });
   assert.deepEqual(pluginInput(list, second, capabilities, { ips: [] }), {
     type: "portmap",
     snat: true,
@@ -30,7 +35,10 @@ test("each plugin gets its own part, the list's name and version, and the result
 });
 
 test("a single-plugin file is a list of one", () => {
-  assert.deepEqual(parseNetwork('{"name":"n","cniVersion":"0.4.0","type":"bridge"}').plugins.map((p) => p.type), ["bridge"]);
+  assert.deepEqual(
+    parseNetwork('{"name":"n","cniVersion":"0.4.0","type":"bridge"}').plugins.map((p) => p.type),
+    ["bridge"],
+  );
 });
 
 for (const text of ["{}", '{"name":"n","plugins":[]}', '{"name":"n","plugins":[{}]}', "nonsense"]) {
@@ -38,6 +46,9 @@ for (const text of ["{}", '{"name":"n","plugins":[]}', '{"name":"n","plugins":[{
 }
 
 test("resultAddresses() takes addresses without prefix lengths", () => {
-  assert.deepEqual(resultAddresses({ ips: [{ address: "10.42.1.9/32" }, { address: "fd00::9/128" }] }), ["10.42.1.9", "fd00::9"]);
+  assert.deepEqual(resultAddresses({ ips: [{ address: "10.42.1.9/32" }, { address: "fd00::9/128" }] }), [
+    "10.42.1.9",
+    "fd00::9",
+  ]);
   assert.deepEqual(resultAddresses({}), []);
 });

@@ -10,7 +10,12 @@ export type NetworkList = {
   readonly plugins: readonly PluginConfig[];
 };
 
-export type PortMapping = { readonly hostPort: number; readonly containerPort: number; readonly protocol: string; readonly hostIP?: string };
+export type PortMapping = {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: string;
+  readonly hostIP?: string;
+};
 
 /** The first usable configuration in lexical order, as container runtimes choose; undefined when there is none. */
 export function findNetwork(directory: string): NetworkList | undefined {
@@ -65,7 +70,10 @@ export function pluginInput(
   };
 }
 
-export type CniResult = { readonly ips?: readonly { readonly address: string; readonly gateway?: string; readonly interface?: number }[]; readonly [key: string]: unknown };
+export type CniResult = {
+  readonly ips?: readonly { readonly address: string; readonly gateway?: string; readonly interface?: number }[];
+  readonly [key: string]: unknown;
+};
 
 /** The pod's addresses in a result (0.3.0 and later), without prefix lengths. */
 export function resultAddresses(result: CniResult): string[] {

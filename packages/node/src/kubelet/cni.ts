@@ -80,7 +80,12 @@ export class Cni {
     const cached = await this.#cached(attachment);
     if (!cached || cached.network.disableCheck) return;
     for (const plugin of cached.network.plugins) {
-      await this.#run("CHECK", plugin.type, attachment, pluginInput(cached.network, plugin, capabilities(cached.attachment), cached.result));
+      await this.#run(
+        "CHECK",
+        plugin.type,
+        attachment,
+        pluginInput(cached.network, plugin, capabilities(cached.attachment), cached.result),
+      );
     }
   }
 
@@ -89,14 +94,22 @@ export class Cni {
     const dir = join(this.#places.cacheDir, "results");
     const names = await readdir(dir).catch(() => [] as string[]);
     const found = await Promise.all(
-      names.filter((name) => !name.startsWith(".")).map((name) => readFile(join(dir, name), "utf8").then((text) => (JSON.parse(text) as Cached).attachment, () => undefined)),
+      names
+        .filter((name) => !name.startsWith("."))
+        .map((name) =>
+          readFile(join(dir, name), "utf8").then(
+            (text) => (JSON.parse(text) as Cached).attachment,
+            () => undefined,
+          ),
+        ),
     );
     return found.filter((attachment) => attachment !== undefined);
   }
 
   async #run(command: string, type: string, attachment: Attachment, input: unknown): Promise<string> {
     const file = this.#places.binDirs.map((dir) => join(dir, type)).find((path) => existsSync(path));
-    if (!file) throw new CniError(type, 999, `failed to find plugin "${type}" in path [${this.#places.binDirs.join(" ")}]`);
+    if (!file)
+      throw new CniError(type, 999, `failed to find plugin "${type}" in path [${this.#places.binDirs.join(" ")}]`);
     const args = {
       IgnoreUnknown: "1",
       K8S_POD_NAMESPACE: attachment.podNamespace,
@@ -160,10 +173,18 @@ function parseError(type: string, stdout: string, stderr: string, code: number |
   } catch {
     // not JSON: the plugin died before it could answer
   }
-  return new CniError(type, 999, `plugin type="${type}" failed with exit code ${code}: ${(stderr || stdout).trim().slice(0, 500) || "no error message"}`);
+  return new CniError(
+    type,
+    999,
+    `plugin type="${type}" failed with exit code ${code}: ${(stderr || stdout).trim().slice(0, 500) || "no error message"}`,
+  );
 }
 
-function runPlugin(file: string, env: Record<string, string>, input: string): Promise<{ code: number | null; stdout: string; stderr: string }> {
+function runPlugin(
+  file: string,
+  env: Record<string, string>,
+  input: string,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(file, [], { env, stdio: ["pipe", "pipe", "pipe"], timeout: timeoutMs, killSignal: "SIGKILL" });
     let stdout = "";
@@ -172,7 +193,13 @@ function runPlugin(file: string, env: Record<string, string>, input: string): Pr
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
     child.on("error", reject);
     child.stdin.on("error", () => {}); // a plugin may end without reading
-    child.on("close", (code, signal) => resolve({ code: code ?? (signal ? 128 : null), stdout, stderr: signal ? `${stderr} (killed by ${signal})` : stderr }));
+    child.on("close", (code, signal) =>
+      resolve({
+        code: code ?? (signal ? 128 : null),
+        stdout,
+        stderr: signal ? `${stderr} (killed by ${signal})` : stderr,
+      }),
+    );
     child.stdin.end(input);
   });
 }

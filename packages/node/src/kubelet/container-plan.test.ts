@@ -3,9 +3,13 @@ import { test } from "node:test";
 import type { PodSpec } from "@underlay/kube/objects";
 import { planContainers, type ContainerView } from "./container-plan.ts";
 
-const view = (name: string, more: Partial<ContainerView> = {}): [string, ContainerView] => [name, { name, running: false, started: false, exitCode: undefined, backOffMs: 0, ...more }];
+const view = (name: string, more: Partial<ContainerView> = {}): [string, ContainerView] => [
+  name,
+  { name, running: false, started: false, exitCode: undefined, backOffMs: 0, ...more },
+];
 const running = { running: true, started: true };
-const spec = (more: Partial<PodSpec>): PodSpec => ({ containers: [{ name: "a" }, { name: "b" }], restartPolicy: "Always", ...more }) as PodSpec;
+const spec = (more: Partial<PodSpec>): PodSpec =>
+  ({ containers: [{ name: "a" }, { name: "b" }], restartPolicy: "Always", ...more }) as PodSpec;
 const inits = { initContainers: [{ name: "i1" }, { name: "side", restartPolicy: "Always" }, { name: "i2" }] };
 
 test("init containers start one after another", () => {
@@ -15,7 +19,11 @@ test("init containers start one after another", () => {
 
 test("a sidecar is waited for until it has started, and then the next init container runs beside it", () => {
   const afterFirst = new Map([view("i1", { exitCode: 0 })]);
-  assert.deepEqual(planContainers(spec(inits), afterFirst), { steps: [{ do: "start", name: "side" }], outcome: "running", initialized: false });
+  assert.deepEqual(planContainers(spec(inits), afterFirst), {
+    steps: [{ do: "start", name: "side" }],
+    outcome: "running",
+    initialized: false,
+  });
   const sideRuns = new Map([view("i1", { exitCode: 0 }), view("side", { running: true })]);
   assert.deepEqual(planContainers(spec(inits), sideRuns).steps, []);
   const sideStarted = new Map([view("i1", { exitCode: 0 }), view("side", running)]);
@@ -24,7 +32,14 @@ test("a sidecar is waited for until it has started, and then the next init conta
 
 test("containers start together once initialization is over", () => {
   const done = new Map([view("i1", { exitCode: 0 }), view("side", running), view("i2", { exitCode: 0 })]);
-  assert.deepEqual(planContainers(spec(inits), done), { steps: [{ do: "start", name: "a" }, { do: "start", name: "b" }], outcome: "running", initialized: true });
+  assert.deepEqual(planContainers(spec(inits), done), {
+    steps: [
+      { do: "start", name: "a" },
+      { do: "start", name: "b" },
+    ],
+    outcome: "running",
+    initialized: true,
+  });
 });
 
 test("a failed init container is tried again, except under Never", () => {
@@ -34,7 +49,13 @@ test("a failed init container is tried again, except under Never", () => {
 });
 
 test("a sidecar that died is started again beside running containers", () => {
-  const views = new Map([view("i1", { exitCode: 0 }), view("side", { exitCode: 2 }), view("i2", { exitCode: 0 }), view("a", running), view("b", running)]);
+  const views = new Map([
+    view("i1", { exitCode: 0 }),
+    view("side", { exitCode: 2 }),
+    view("i2", { exitCode: 0 }),
+    view("a", running),
+    view("b", running),
+  ]);
   assert.deepEqual(planContainers(spec(inits), views).steps, [{ do: "start", name: "side" }]);
 });
 
@@ -49,11 +70,18 @@ for (const [policy, codes, outcome, started] of [
     const views = new Map([view("a", { exitCode: codes[0] }), view("b", { exitCode: codes[1] })]);
     const plan = planContainers(spec({ restartPolicy: policy }), views);
     assert.equal(plan.outcome, outcome);
-    assert.deepEqual(plan.steps.flatMap((s) => (s.do === "start" ? [s.name] : [])), started);
+    assert.deepEqual(
+      plan.steps.flatMap((s) => (s.do === "start" ? [s.name] : [])),
+      started,
+    );
   });
 }
 
 test("one container's end does not end a pod whose other container runs", () => {
   const views = new Map([view("a", { exitCode: 0 }), view("b", running)]);
-  assert.deepEqual(planContainers(spec({ restartPolicy: "Never" }), views), { steps: [], outcome: "running", initialized: true });
+  assert.deepEqual(planContainers(spec({ restartPolicy: "Never" }), views), {
+    steps: [],
+    outcome: "running",
+    initialized: true,
+  });
 });

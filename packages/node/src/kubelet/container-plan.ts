@@ -20,12 +20,18 @@ export type Step =
   | { readonly do: "stop-sidecars" };
 
 export type Outcome = "running" | "succeeded" | "failed";
-export type ContainerPlan = { readonly steps: readonly Step[]; readonly outcome: Outcome; readonly initialized: boolean };
+export type ContainerPlan = {
+  readonly steps: readonly Step[];
+  readonly outcome: Outcome;
+  readonly initialized: boolean;
+};
 
 export function planContainers(spec: PodSpec, views: ReadonlyMap<string, ContainerView>): ContainerPlan {
   const policy = spec.restartPolicy ?? "Always";
-  const view = (name: string): ContainerView => views.get(name) ?? { name, running: false, started: false, exitCode: undefined, backOffMs: 0 };
-  const start = (v: ContainerView): Step => (v.backOffMs > 0 ? { do: "back-off", name: v.name, ms: v.backOffMs } : { do: "start", name: v.name });
+  const view = (name: string): ContainerView =>
+    views.get(name) ?? { name, running: false, started: false, exitCode: undefined, backOffMs: 0 };
+  const start = (v: ContainerView): Step =>
+    v.backOffMs > 0 ? { do: "back-off", name: v.name, ms: v.backOffMs } : { do: "start", name: v.name };
   const steps: Step[] = [];
   const mains = (spec.containers ?? []).map((c) => view(c.name));
   const mainsBegan = mains.some((v) => v.running || v.exitCode !== undefined);
@@ -39,7 +45,8 @@ export function planContainers(spec: PodSpec, views: ReadonlyMap<string, Contain
     }
     if (mainsBegan || v.exitCode === 0) continue;
     if (v.running) return { steps, outcome: "running", initialized: false };
-    if (v.exitCode !== undefined && policy === "Never") return { steps: [{ do: "stop-sidecars" }], outcome: "failed", initialized: false };
+    if (v.exitCode !== undefined && policy === "Never")
+      return { steps: [{ do: "stop-sidecars" }], outcome: "failed", initialized: false };
     steps.push(start(v));
     return { steps, outcome: "running", initialized: false };
   }

@@ -28,7 +28,8 @@ export class ContainerProbes {
 
   /** `alreadyStarted`: a container taken over from an earlier kubelet whose startup probe had succeeded. */
   begin(alreadyStarted: boolean, wasReady: boolean): void {
-    if (this.#container.startupProbe && !alreadyStarted) this.#loop("startup", this.#container.startupProbe, initialProbeState("startup"));
+    if (this.#container.startupProbe && !alreadyStarted)
+      this.#loop("startup", this.#container.startupProbe, initialProbeState("startup"));
     else this.#beginSteady(wasReady);
   }
 

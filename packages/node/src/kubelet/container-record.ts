@@ -15,7 +15,12 @@ export type ContainerRecord = {
   readonly name: string;
   /** How many times it was started again. */
   restarts: number;
-  running: (ContainerState & { readonly imageUser?: { readonly uid: number; readonly gid: number }; readonly imageWorkingDir?: string }) | undefined;
+  running:
+    | (ContainerState & {
+        readonly imageUser?: { readonly uid: number; readonly gid: number };
+        readonly imageWorkingDir?: string;
+      })
+    | undefined;
   /** The end of the latest run, when it does not run. */
   ended: Ended | undefined;
   /** The end of the run before the latest. */
@@ -34,5 +39,18 @@ export type ContainerRecord = {
 };
 
 export function newRecord(name: string, restarts = 0): ContainerRecord {
-  return { name, restarts, running: undefined, ended: undefined, previous: undefined, waiting: undefined, imageId: "", image: undefined, replacing: false, forgotten: false, started: false, ready: false };
+  return {
+    name,
+    restarts,
+    running: undefined,
+    ended: undefined,
+    previous: undefined,
+    waiting: undefined,
+    imageId: "",
+    image: undefined,
+    replacing: false,
+    forgotten: false,
+    started: false,
+    ready: false,
+  };
 }

@@ -21,7 +21,11 @@ export type ContainerInput = {
 
 export function shimContainer(input: ContainerInput): ShimContainer {
   const { pod, container, image, places, id, attempt, env } = input;
-  const identity = { namespace: pod.metadata.namespace ?? "", name: pod.metadata.name ?? "", uid: pod.metadata.uid ?? "" };
+  const identity = {
+    namespace: pod.metadata.namespace ?? "",
+    name: pod.metadata.name ?? "",
+    uid: pod.metadata.uid ?? "",
+  };
   const user = containerUser(pod, container, image.user);
   const share = pod.spec?.shareProcessNamespace === true || pod.spec?.hostPID === true;
   const passwdHome = user.uid === 0 ? "/root" : "/";
@@ -49,11 +53,18 @@ export function shimContainer(input: ContainerInput): ShimContainer {
 }
 
 /** The writable layer of one run of a container. */
-export const containerDir = (places: Places, uid: string, name: string, attempt: number): string => join(podDir(places, uid), "containers", name, String(attempt));
+export const containerDir = (places: Places, uid: string, name: string, attempt: number): string =>
+  join(podDir(places, uid), "containers", name, String(attempt));
 
 /** Kubernetes's rule: command replaces entrypoint and cmd, args replaces cmd; $(VAR) is expanded in both. */
-export function containerArgv(container: Container, image: Pick<Image, "entrypoint" | "cmd">, env: readonly string[]): string[] {
-  const values = new Map(env.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)] as const));
+export function containerArgv(
+  container: Container,
+  image: Pick<Image, "entrypoint" | "cmd">,
+  env: readonly string[],
+): string[] {
+  const values = new Map(
+    env.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)] as const),
+  );
   const fill = (words: readonly string[]) => words.map((word) => expand(word, (name) => values.get(name)));
   const command = container.command ?? [];
   const args = container.args ?? [];
@@ -65,7 +76,9 @@ export function containerArgv(container: Container, image: Pick<Image, "entrypoi
 function containerMounts({ pod, container, places, volumes, env, attempt }: ContainerInput): ShimMount[] {
   const uid = pod.metadata.uid ?? "";
   const dir = podDir(places, uid);
-  const values = new Map(env.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)] as const));
+  const values = new Map(
+    env.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)] as const),
+  );
   const wanted: ShimMount[] = [];
   for (const mount of container.volumeMounts ?? []) {
     const source = volumes.get(mount.name);
@@ -75,14 +88,19 @@ function containerMounts({ pod, container, places, volumes, env, attempt }: Cont
       source: sub ? join(source, sub) : source,
       target: join("/", mount.mountPath),
       ...(mount.readOnly || isAlwaysReadOnly(pod, mount.name) ? { readOnly: true } : {}),
-      ...(mount.mountPropagation ? { propagation: mount.mountPropagation as NonNullable<ShimMount["propagation"]> } : {}),
+      ...(mount.mountPropagation
+        ? { propagation: mount.mountPropagation as NonNullable<ShimMount["propagation"]> }
+        : {}),
     });
   }
   const own: ShimMount[] = [
     { source: join(dir, "etc-hosts"), target: "/etc/hosts" },
     { source: join(dir, "resolv.conf"), target: "/etc/resolv.conf" },
     { source: join(dir, "hostname"), target: "/etc/hostname" },
-    { source: terminationLog(places, uid, container.name, attempt), target: container.terminationMessagePath || "/dev/termination-log" },
+    {
+      source: terminationLog(places, uid, container.name, attempt),
+      target: container.terminationMessagePath || "/dev/termination-log",
+    },
   ];
   const taken = new Set(wanted.map((mount) => mount.target));
   const depth = (mount: ShimMount) => mount.target.split("/").filter(Boolean).length;
@@ -90,7 +108,8 @@ function containerMounts({ pod, container, places, volumes, env, attempt }: Cont
 }
 
 /** The file on the node behind a container's termination message path. */
-export const terminationLog = (places: Places, uid: string, name: string, attempt: number): string => join(podDir(places, uid), "containers", name, `termination-${attempt}`);
+export const terminationLog = (places: Places, uid: string, name: string, attempt: number): string =>
+  join(podDir(places, uid), "containers", name, `termination-${attempt}`);
 
 function isAlwaysReadOnly(pod: Pod, volume: string): boolean {
   const found = pod.spec?.volumes?.find((v) => v.name === volume);

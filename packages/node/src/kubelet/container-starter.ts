@@ -43,7 +43,16 @@ export async function startContainer(input: StartInput): Promise<StartResult> {
   const hasRun = record.ended !== undefined || record.previous !== undefined;
   const attempt = hasRun ? record.restarts + 1 : record.restarts;
   const id = randomBytes(32).toString("hex");
-  const spec = shimContainer({ pod, container, image: image.image, places: context.places, id, attempt, env, volumes: input.volumes });
+  const spec = shimContainer({
+    pod,
+    container,
+    image: image.image,
+    places: context.places,
+    id,
+    attempt,
+    env,
+    volumes: input.volumes,
+  });
   const violation = nonRootViolation(pod, container, spec.uid);
   if (violation) return refuse(input, "CreateContainerConfigError", violation);
   await prepareFiles(input, attempt, uid);
@@ -59,12 +68,23 @@ export async function startContainer(input: StartInput): Promise<StartResult> {
   if (!started.ok) {
     const now = new Date().toISOString();
     event("Warning", "Failed", `Error: ${started.error}`);
-    record.ended = { containerId: id, exitCode: 128, reason: "StartError", message: `failed to start container "${id}": ${started.error}`, startedAt: now, finishedAt: now };
+    record.ended = {
+      containerId: id,
+      exitCode: 128,
+      reason: "StartError",
+      message: `failed to start container "${id}": ${started.error}`,
+      startedAt: now,
+      finishedAt: now,
+    };
     record.running = undefined;
     return { ok: false, retryAfterMs: 10 };
   }
   record.ended = undefined;
-  record.running = { ...started.state, ...(image.image.user ? { imageUser: image.image.user } : {}), imageWorkingDir: image.image.workingDir };
+  record.running = {
+    ...started.state,
+    ...(image.image.user ? { imageUser: image.image.user } : {}),
+    imageWorkingDir: image.image.workingDir,
+  };
   event("Normal", "Started", `Started container ${container.name}`);
   return { ok: true };
 }
@@ -82,7 +102,10 @@ function findImage(input: StartInput): FoundImage | { ok: false; retryAfterMs: n
       event("Normal", "BackOff", `Back-off pulling image "${reference}"`);
       event("Warning", "Failed", "Error: ImagePullBackOff");
     }
-    record.waiting = { reason: "ImagePullBackOff", message: `Back-off pulling image "${reference}": ErrImagePull: ${imageMessage(reference)}` };
+    record.waiting = {
+      reason: "ImagePullBackOff",
+      message: `Back-off pulling image "${reference}": ErrImagePull: ${imageMessage(reference)}`,
+    };
     return { ok: false, retryAfterMs: left };
   }
   const found = resolveImage(reference);
@@ -92,7 +115,10 @@ function findImage(input: StartInput): FoundImage | { ok: false; retryAfterMs: n
   }
   if (container.imagePullPolicy === "Never") {
     event("Warning", "ErrImageNeverPull", `Container image "${reference}" is not present with pull policy of Never`);
-    record.waiting = { reason: "ErrImageNeverPull", message: `Container image "${reference}" is not present with pull policy of Never` };
+    record.waiting = {
+      reason: "ErrImageNeverPull",
+      message: `Container image "${reference}" is not present with pull policy of Never`,
+    };
     return { ok: false, retryAfterMs: 10_000 };
   }
   context.imageBackOff.next(key, now, now);
@@ -173,6 +199,13 @@ export async function writePodFiles(pod: Pod, context: KubeletContext, podIps: r
   const { settings } = context;
   await mkdir(dir, { recursive: true });
   await writeFile(join(dir, "etc-hosts"), hostsFile(pod, podIps, settings.clusterDomain, context.nodeHosts));
-  await writeFile(join(dir, "resolv.conf"), resolvConf(pod, { clusterDns: settings.clusterDns, clusterDomain: settings.clusterDomain, nodeResolvConf: context.nodeResolvConf }));
+  await writeFile(
+    join(dir, "resolv.conf"),
+    resolvConf(pod, {
+      clusterDns: settings.clusterDns,
+      clusterDomain: settings.clusterDomain,
+      nodeResolvConf: context.nodeResolvConf,
+    }),
+  );
   await writeFile(join(dir, "hostname"), `${pod.spec?.hostNetwork ? settings.privateDnsName : podHostname(pod)}\n`);
 }

@@ -4,23 +4,88 @@ import type { ContainerUser } from "./shim-client.ts";
 
 /** Capability names by number (linux/capability.h). */
 const names = [
-  "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE",
-  "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN",
-  "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE",
-  "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+  "CHOWN",
+  "DAC_OVERRIDE",
+  "DAC_READ_SEARCH",
+  "FOWNER",
+  "FSETID",
+  "KILL",
+  "SETGID",
+  "SETUID",
+  "SETPCAP",
+  "LINUX_IMMUTABLE",
+  "NET_BIND_SERVICE",
+  "NET_BROADCAST",
+  "NET_ADMIN",
+  "NET_RAW",
+  "IPC_LOCK",
+  "IPC_OWNER",
+  "SYS_MODULE",
+  "SYS_RAWIO",
+  "SYS_CHROOT",
+  "SYS_PTRACE",
+  "SYS_PACCT",
+  "SYS_ADMIN",
+  "SYS_BOOT",
+  "SYS_NICE",
+  "SYS_RESOURCE",
+  "SYS_TIME",
+  "SYS_TTY_CONFIG",
+  "MKNOD",
+  "LEASE",
+  "AUDIT_WRITE",
+  "AUDIT_CONTROL",
+  "SETFCAP",
+  "MAC_OVERRIDE",
+  "MAC_ADMIN",
+  "SYSLOG",
+  "WAKE_ALARM",
+  "BLOCK_SUSPEND",
+  "AUDIT_READ",
+  "PERFMON",
+  "BPF",
+  "CHECKPOINT_RESTORE",
 ];
 
 /** What container runtimes leave to a container by default. */
-const defaults = ["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"];
+const defaults = [
+  "CHOWN",
+  "DAC_OVERRIDE",
+  "FSETID",
+  "FOWNER",
+  "MKNOD",
+  "NET_RAW",
+  "SETGID",
+  "SETUID",
+  "SETFCAP",
+  "SETPCAP",
+  "NET_BIND_SERVICE",
+  "SYS_CHROOT",
+  "KILL",
+  "AUDIT_WRITE",
+];
 
 /** Primary groups in the /etc/passwd of a container (`src-lua/instance-root.ts`): what a runtime looks up for a user without group. */
-const primaryGroups: Readonly<Record<number, number>> = { 1: 1, 2: 2, 3: 3, 33: 33, 70: 70, 999: 999, 1000: 1000, 65534: 65534 };
+const primaryGroups: Readonly<Record<number, number>> = {
+  1: 1,
+  2: 2,
+  3: 3,
+  33: 33,
+  70: 70,
+  999: 999,
+  1000: 1000,
+  65534: 65534,
+};
 
 export function isPrivileged(container: Container): boolean {
   return container.securityContext?.privileged === true;
 }
 
-export function containerUser(pod: Pod, container: Container, image: { readonly uid: number; readonly gid: number } | undefined): ContainerUser {
+export function containerUser(
+  pod: Pod,
+  container: Container,
+  image: { readonly uid: number; readonly gid: number } | undefined,
+): ContainerUser {
   const own = container.securityContext;
   const shared = pod.spec?.securityContext;
   const uid = own?.runAsUser ?? shared?.runAsUser ?? image?.uid ?? 0;

@@ -51,7 +51,9 @@ export function resourceFieldValue(
   ref: { resource: string; containerName?: string | undefined; divisor?: string | undefined },
   capacity: { readonly cpu: string; readonly memory: string },
 ): string {
-  const named = ref.containerName ? [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].find((c) => c.name === ref.containerName) : container;
+  const named = ref.containerName
+    ? [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].find((c) => c.name === ref.containerName)
+    : container;
   const [kind = "", resource = ""] = ref.resource.split(".");
   const amounts = kind === "limits" ? named?.resources?.limits : named?.resources?.requests;
   const fallback = kind === "limits" ? (capacity as Record<string, string>)[resource] : "0";

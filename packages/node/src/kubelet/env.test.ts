@@ -16,11 +16,18 @@ for (const [text, expanded] of [
   test(`expand() turns ${text} into ${expanded}`, () => assert.equal(expand(text, known), expanded));
 }
 
-const service = (name: string, namespace: string, clusterIP: string, ports: { port: number; name?: string }[]): Service =>
-  ({ metadata: { name, namespace }, spec: { clusterIP, ports } }) as Service;
+const service = (
+  name: string,
+  namespace: string,
+  clusterIP: string,
+  ports: { port: number; name?: string }[],
+): Service => ({ metadata: { name, namespace }, spec: { clusterIP, ports } }) as Service;
 
 test("serviceLinks() writes docker-style variables, and none for headless services", () => {
-  const env = serviceLinks([service("redis-master", "shop", "172.20.1.2", [{ port: 6379, name: "db" }]), service("headless", "shop", "None", [{ port: 1 }])]);
+  const env = serviceLinks([
+    service("redis-master", "shop", "172.20.1.2", [{ port: 6379, name: "db" }]),
+    service("headless", "shop", "None", [{ port: 1 }]),
+  ]);
   assert.deepEqual(Object.fromEntries(env), {
     REDIS_MASTER_SERVICE_HOST: "172.20.1.2",
     REDIS_MASTER_SERVICE_PORT: "6379",
@@ -35,7 +42,10 @@ test("serviceLinks() writes docker-style variables, and none for headless servic
 
 function sources(container: Partial<Container>, more: Partial<EnvSources> = {}): EnvSources {
   return {
-    pod: { metadata: { name: "web", namespace: "shop", uid: "u", labels: { app: "x" } }, spec: { containers: [], enableServiceLinks: false } } as unknown as Pod,
+    pod: {
+      metadata: { name: "web", namespace: "shop", uid: "u", labels: { app: "x" } },
+      spec: { containers: [], enableServiceLinks: false },
+    } as unknown as Pod,
     container: { name: "c", ...container } as Container,
     imageEnv: { FROM_IMAGE: "1", A: "image" },
     podIps: ["10.0.0.9"],
@@ -43,12 +53,14 @@ function sources(container: Partial<Container>, more: Partial<EnvSources> = {}):
     hostname: "web",
     services: [],
     configMap: (name) => (name === "cm" ? { metadata: {}, data: { A: "map", k: "v" } } : undefined),
-    secret: (name) => (name === "s" ? { metadata: {}, data: { p: Buffer.from("pass").toString("base64") } } : undefined),
+    secret: (name) =>
+      name === "s" ? { metadata: {}, data: { p: Buffer.from("pass").toString("base64") } } : undefined,
     capacity: { cpu: "2", memory: "8Gi" },
     ...more,
   };
 }
-const asObject = (entries: string[]) => Object.fromEntries(entries.map((e) => [e.slice(0, e.indexOf("=")), e.slice(e.indexOf("=") + 1)]));
+const asObject = (entries: string[]) =>
+  Object.fromEntries(entries.map((e) => [e.slice(0, e.indexOf("=")), e.slice(e.indexOf("=") + 1)]));
 
 test("containerEnv(): env wins over envFrom, envFrom over the image, and earlier names can be used in later ones", () => {
   const env = asObject(
@@ -76,7 +88,8 @@ test("containerEnv(): env wins over envFrom, envFrom over the image, and earlier
 });
 
 test("containerEnv() refuses missing references by name, unless they are optional", () => {
-  const ref = (optional: boolean) => sources({ env: [{ name: "X", valueFrom: { configMapKeyRef: { name: "nope", key: "k", optional } } }] });
+  const ref = (optional: boolean) =>
+    sources({ env: [{ name: "X", valueFrom: { configMapKeyRef: { name: "nope", key: "k", optional } } }] });
   assert.throws(() => containerEnv(ref(false)), new ConfigError('configmap "nope" not found'));
   assert.equal(asObject(containerEnv(ref(true)))["X"], undefined);
   const missingKey = sources({ env: [{ name: "X", valueFrom: { secretKeyRef: { name: "s", key: "zz" } } }] });

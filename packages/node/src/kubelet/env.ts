@@ -26,7 +26,9 @@ export function containerEnv(sources: EnvSources): string[] {
   const { pod, container } = sources;
   const own = new Map<string, string>();
   const services =
-    pod.spec?.enableServiceLinks === false ? masterServices(sources.services) : visibleServices(sources.services, pod.metadata.namespace ?? "");
+    pod.spec?.enableServiceLinks === false
+      ? masterServices(sources.services)
+      : visibleServices(sources.services, pod.metadata.namespace ?? "");
   const serviceEnv = serviceLinks(services);
   for (const source of container.envFrom ?? []) addEnvFrom(own, source, sources);
   for (const item of container.env ?? []) {
@@ -38,13 +40,21 @@ export function containerEnv(sources: EnvSources): string[] {
       own.set(item.name, expand(item.value ?? "", known));
     }
   }
-  const all = new Map([["PATH", standardPath], ["HOSTNAME", sources.hostname], ...Object.entries(sources.imageEnv), ...serviceEnv, ...own]);
+  const all = new Map([
+    ["PATH", standardPath],
+    ["HOSTNAME", sources.hostname],
+    ...Object.entries(sources.imageEnv),
+    ...serviceEnv,
+    ...own,
+  ]);
   return [...all].map(([name, value]) => `${name}=${value}`);
 }
 
 /** `$(NAME)` with a known name becomes its value, `$$` one dollar; anything else stays as it is. */
 export function expand(text: string, known: (name: string) => string | undefined): string {
-  return text.replace(/\$\$|\$\(([^)]*)\)/g, (all: string, name: string | undefined) => (all === "$$" ? "$" : (known(name ?? "") ?? all)));
+  return text.replace(/\$\$|\$\(([^)]*)\)/g, (all: string, name: string | undefined) =>
+    all === "$$" ? "$" : (known(name ?? "") ?? all),
+  );
 }
 
 type ValueFrom = {
@@ -56,13 +66,15 @@ type ValueFrom = {
 
 function valueFrom(from: ValueFrom, sources: EnvSources): string | undefined {
   if (from.fieldRef) return fieldValue(sources.pod, from.fieldRef.fieldPath, sources);
-  if (from.resourceFieldRef) return resourceFieldValue(sources.pod, sources.container, from.resourceFieldRef, sources.capacity);
+  if (from.resourceFieldRef)
+    return resourceFieldValue(sources.pod, sources.container, from.resourceFieldRef, sources.capacity);
   if (from.configMapKeyRef) {
     const { name = "", key, optional } = from.configMapKeyRef;
     const map = sources.configMap(name);
     if (!map && !optional) throw new ConfigError(`configmap "${name}" not found`);
     const value = map?.data?.[key];
-    if (value === undefined && !optional) throw new ConfigError(`couldn't find key ${key} in ConfigMap ${sources.pod.metadata.namespace}/${name}`);
+    if (value === undefined && !optional)
+      throw new ConfigError(`couldn't find key ${key} in ConfigMap ${sources.pod.metadata.namespace}/${name}`);
     return value;
   }
   if (from.secretKeyRef) {
@@ -70,13 +82,18 @@ function valueFrom(from: ValueFrom, sources: EnvSources): string | undefined {
     const secret = sources.secret(name);
     if (!secret && !optional) throw new ConfigError(`secret "${name}" not found`);
     const value = secret?.data?.[key];
-    if (value === undefined && !optional) throw new ConfigError(`couldn't find key ${key} in Secret ${sources.pod.metadata.namespace}/${name}`);
+    if (value === undefined && !optional)
+      throw new ConfigError(`couldn't find key ${key} in Secret ${sources.pod.metadata.namespace}/${name}`);
     return value === undefined ? undefined : Buffer.from(value, "base64").toString("utf8");
   }
   return undefined;
 }
 
-function addEnvFrom(env: Map<string, string>, source: NonNullable<Container["envFrom"]>[number], sources: EnvSources): void {
+function addEnvFrom(
+  env: Map<string, string>,
+  source: NonNullable<Container["envFrom"]>[number],
+  sources: EnvSources,
+): void {
   const prefix = source.prefix ?? "";
   if (source.configMapRef) {
     const name = source.configMapRef.name ?? "";
@@ -88,7 +105,8 @@ function addEnvFrom(env: Map<string, string>, source: NonNullable<Container["env
     const name = source.secretRef.name ?? "";
     const secret = sources.secret(name);
     if (!secret && !source.secretRef.optional) throw new ConfigError(`secret "${name}" not found`);
-    for (const [key, value] of Object.entries(secret?.data ?? {})) env.set(prefix + key, Buffer.from(value, "base64").toString("utf8"));
+    for (const [key, value] of Object.entries(secret?.data ?? {}))
+      env.set(prefix + key, Buffer.from(value, "base64").toString("utf8"));
   }
 }
 
@@ -113,8 +131,10 @@ export function serviceLinks(services: readonly Service[]): Map<string, string> 
     const name = variableName(service.metadata.name ?? "");
     env.set(`${name}_SERVICE_HOST`, address);
     env.set(`${name}_SERVICE_PORT`, String(first.port));
-    for (const port of ports) if (port.name) env.set(`${name}_SERVICE_PORT_${variableName(port.name)}`, String(port.port));
-    const url = (port: { port: number; protocol?: string | undefined }) => `${(port.protocol ?? "TCP").toLowerCase()}://${host(address)}:${port.port}`;
+    for (const port of ports)
+      if (port.name) env.set(`${name}_SERVICE_PORT_${variableName(port.name)}`, String(port.port));
+    const url = (port: { port: number; protocol?: string | undefined }) =>
+      `${(port.protocol ?? "TCP").toLowerCase()}://${host(address)}:${port.port}`;
     env.set(`${name}_PORT`, url(first));
     for (const port of ports) {
       const protocol = port.protocol ?? "TCP";

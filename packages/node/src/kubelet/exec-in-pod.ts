@@ -2,9 +2,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import type { Duplex, Readable, Writable } from "node:stream";
+import { luajit } from "./places.ts";
 import type { ContainerUser } from "./shim-client.ts";
 
-export type ExecTarget = ContainerUser & { readonly pid: number; readonly env: readonly string[]; readonly cwd: string };
+export type ExecTarget = ContainerUser & {
+  readonly pid: number;
+  readonly env: readonly string[];
+  readonly cwd: string;
+};
 
 export type Running = {
   readonly stdin: Writable;
@@ -17,7 +22,9 @@ export type Running = {
 };
 
 export function execInPod(luaDir: string, target: ExecTarget, argv: readonly string[], tty: boolean): Running {
-  const child: ChildProcess = spawn("luajit", [join(luaDir, "exec-in-pod.lua")], { stdio: ["pipe", "pipe", "pipe", "pipe"] });
+  const child: ChildProcess = spawn(luajit, [join(luaDir, "exec-in-pod.lua")], {
+    stdio: ["pipe", "pipe", "pipe", "pipe"],
+  });
   const control = child.stdio[3] as Duplex;
   let report = "";
   control.setEncoding("utf8");

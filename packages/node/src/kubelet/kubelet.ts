@@ -61,12 +61,24 @@ export class Kubelet {
     for (const dir of [places.pods, places.run, places.logs, places.netns]) await mkdir(dir, { recursive: true });
     const server = await startServer(this, signal);
     const agent = this.#agent.run(signal);
-    this.#pods.on({ add: (pod) => this.#see(pod), update: (_old, pod) => this.#see(pod), delete: (pod) => this.#gone(pod) });
+    this.#pods.on({
+      add: (pod) => this.#see(pod),
+      update: (_old, pod) => this.#see(pod),
+      delete: (pod) => this.#gone(pod),
+    });
     serviceInformer.start(signal);
     this.#pods.start(signal);
     await Promise.all([this.#pods.synced(signal), serviceInformer.synced(signal)]);
     await this.#removeOrphans();
-    await Promise.all([agent, this.#queue.run({ workers: parallelPods, signal, reconcile: (uid) => this.#sync(uid), onError: (uid, err) => this.#failed(uid, err) })]);
+    await Promise.all([
+      agent,
+      this.#queue.run({
+        workers: parallelPods,
+        signal,
+        reconcile: (uid) => this.#sync(uid),
+        onError: (uid, err) => this.#failed(uid, err),
+      }),
+    ]);
     for (const worker of this.workers.values()) worker.letGo();
     server.close();
     this.context.client.close();
@@ -74,7 +86,9 @@ export class Kubelet {
 
   /** A pod of this node by name; undefined when the kubelet does not have it. */
   findWorker(namespace: string, name: string): PodWorker | undefined {
-    const found = [...this.workers.values()].filter((w) => w.pod.metadata.namespace === namespace && w.pod.metadata.name === name);
+    const found = [...this.workers.values()].filter(
+      (w) => w.pod.metadata.namespace === namespace && w.pod.metadata.name === name,
+    );
     // An old pod of the same name (a StatefulSet's) may still be ending.
     return found.find((w) => !w.pod.metadata.deletionTimestamp) ?? found[0];
   }
@@ -103,7 +117,8 @@ export class Kubelet {
     if (!worker) return;
     const begunAt = Date.now();
     const again = await worker.sync();
-    if (Date.now() - begunAt > slowSyncMs) this.context.log.warn("slow pod", { pod: worker.pod.metadata.name, tookMs: Date.now() - begunAt });
+    if (Date.now() - begunAt > slowSyncMs)
+      this.context.log.warn("slow pod", { pod: worker.pod.metadata.name, tookMs: Date.now() - begunAt });
     if (worker.finished) this.workers.delete(uid);
     return again;
   }
@@ -119,7 +134,11 @@ export class Kubelet {
     const alive = new Set((await listSandboxes(this.context.places)).map((record) => record.id));
     for (const attachment of await cni.listAttachments()) {
       if (alive.has(attachment.containerId)) continue;
-      await cni.delete(attachment).catch((err: unknown) => this.context.log.warn("cannot give back a lost attachment", { pod: attachment.podName, err }));
+      await cni
+        .delete(attachment)
+        .catch((err: unknown) =>
+          this.context.log.warn("cannot give back a lost attachment", { pod: attachment.podName, err }),
+        );
     }
     for (const record of await listSandboxes(this.context.places)) {
       if (this.workers.has(record.uid)) continue;

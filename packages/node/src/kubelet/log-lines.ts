@@ -31,7 +31,7 @@ export function tailStart(file: string, count: number): number {
   const block = Buffer.alloc(65_536);
   try {
     let seen = 0;
-    for (let end = size; end > 0; ) {
+    for (let end = size; end > 0;) {
       const start = Math.max(0, end - block.length);
       readSync(fd, block, 0, end - start, start);
       for (let i = end - start - 1; i >= 0; i--) {

@@ -10,7 +10,13 @@ import type { KubeletContext } from "./kubelet-context.ts";
 import { logFile } from "./places.ts";
 import type { PodWorker } from "./pod-worker.ts";
 
-export async function serveLogs(context: KubeletContext, worker: PodWorker, container: string, query: URLSearchParams, response: ServerResponse): Promise<void> {
+export async function serveLogs(
+  context: KubeletContext,
+  worker: PodWorker,
+  container: string,
+  query: URLSearchParams,
+  response: ServerResponse,
+): Promise<void> {
   const { name = "", namespace = "", uid = "" } = worker.pod.metadata;
   const record = worker.records.get(container);
   const previous = query.get("previous") === "true";
@@ -20,19 +26,33 @@ export async function serveLogs(context: KubeletContext, worker: PodWorker, cont
     return void response.writeHead(400).end(`previous terminated container "${container}" in pod "${name}" not found`);
   }
   if (!existsSync(file)) {
-    return void response.writeHead(400).end(`container "${container}" in pod "${name}" is waiting to start: ${record?.waiting?.reason ?? "ContainerCreating"}`);
+    return void response
+      .writeHead(400)
+      .end(
+        `container "${container}" in pod "${name}" is waiting to start: ${record?.waiting?.reason ?? "ContainerCreating"}`,
+      );
   }
   response.writeHead(200, { "Content-Type": "text/plain" });
   response.flushHeaders();
   const options = parseOptions(query);
   const follow = query.get("follow") === "true" && !previous;
-  await streamLog(file, options, response, () => follow && worker.records.get(container)?.restarts === attempt && worker.records.get(container)?.running !== undefined);
+  await streamLog(
+    file,
+    options,
+    response,
+    () =>
+      follow &&
+      worker.records.get(container)?.restarts === attempt &&
+      worker.records.get(container)?.running !== undefined,
+  );
   response.end();
 }
 
 /** The latest run has ended and waits for its next start: then it is "previous" too, as kubectl logs -p expects in a crash loop. */
 function lastRunIsOver(record: { running: unknown; waiting: unknown; ended: unknown } | undefined): boolean {
-  return record !== undefined && record.running === undefined && record.waiting !== undefined && record.ended !== undefined;
+  return (
+    record !== undefined && record.running === undefined && record.waiting !== undefined && record.ended !== undefined
+  );
 }
 
 function parseOptions(query: URLSearchParams): LogOptions {
@@ -46,11 +66,18 @@ function parseOptions(query: URLSearchParams): LogOptions {
     ...(since === undefined ? {} : { since }),
     ...(tail === null ? {} : { tailLines: Number(tail) }),
     ...(limit === null ? {} : { limitBytes: Number(limit) }),
-    ...(query.get("stream") && query.get("stream") !== "All" ? { stream: query.get("stream")?.toLowerCase() === "stderr" ? ("stderr" as const) : ("stdout" as const) } : {}),
+    ...(query.get("stream") && query.get("stream") !== "All"
+      ? { stream: query.get("stream")?.toLowerCase() === "stderr" ? ("stderr" as const) : ("stdout" as const) }
+      : {}),
   };
 }
 
-async function streamLog(file: string, options: LogOptions, response: ServerResponse, goesOn: () => boolean): Promise<void> {
+async function streamLog(
+  file: string,
+  options: LogOptions,
+  response: ServerResponse,
+  goesOn: () => boolean,
+): Promise<void> {
   let position = options.tailLines === undefined ? 0 : tailStart(file, options.tailLines);
   let left = options.limitBytes ?? Number.POSITIVE_INFINITY;
   let rest = "";
@@ -73,7 +100,8 @@ async function streamLog(file: string, options: LogOptions, response: ServerResp
         const text = lines.map((line) => parseLogLine(line, options)).join("");
         const cut = Buffer.byteLength(text) > left ? Buffer.from(text).subarray(0, left).toString("utf8") : text;
         left -= Buffer.byteLength(cut);
-        if (cut !== "" && !response.write(cut)) await Promise.race([once(response, "drain"), once(closed.signal, "abort")]);
+        if (cut !== "" && !response.write(cut))
+          await Promise.race([once(response, "drain"), once(closed.signal, "abort")]);
         if (left <= 0 || closed.signal.aborted) return;
         continue;
       }

@@ -14,7 +14,10 @@ const stop = new AbortController();
 for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, () => stop.abort());
 process.on("unhandledRejection", (err) => log.error("unhandled rejection", { err }));
 
-const given = values.settings && values.kubeconfig ? await bootstrapFromFiles(values.settings, values.kubeconfig) : await bootstrap(process.env, log);
+const given =
+  values.settings && values.kubeconfig
+    ? await bootstrapFromFiles(values.settings, values.kubeconfig)
+    : await bootstrap(process.env, log);
 const kubelet = new Kubelet(given, standardPlaces, log);
 // The cache is otherwise written at a clean exit only, which a kubelet rarely has.
 setTimeout(() => module.flushCompileCache?.(), 5000).unref();

@@ -32,7 +32,10 @@ export class NodeAgent {
 
   async run(signal: AbortSignal): Promise<void> {
     await this.#retry(signal, () => this.#register());
-    await Promise.all([this.#every(renewMs, signal, () => this.#renewLease()), this.#every(lookMs, signal, () => this.#report())]);
+    await Promise.all([
+      this.#every(renewMs, signal, () => this.#renewLease()),
+      this.#every(lookMs, signal, () => this.#report()),
+    ]);
   }
 
   async #register(): Promise<void> {
@@ -43,7 +46,10 @@ export class NodeAgent {
       log.info("registered node", { node: settings.nodeName });
     } catch (err) {
       if (!isAlreadyExists(err)) throw err;
-      this.#node = await client.patch(nodes, settings.nodeName, { type: "strategic", body: { metadata: { labels: nodeLabels(settings, this.#facts) } } });
+      this.#node = await client.patch(nodes, settings.nodeName, {
+        type: "strategic",
+        body: { metadata: { labels: nodeLabels(settings, this.#facts) } },
+      });
       log.info("node is registered already", { node: settings.nodeName });
       this.#ready = this.#node.status?.conditions?.find((c) => c.type === "Ready")?.status === "True";
     }
@@ -60,7 +66,12 @@ export class NodeAgent {
     const now = `${new Date().toISOString().slice(0, 19)}Z`;
     const conditions = nodeConditions(ready, this.#node?.status?.conditions ?? [], now);
     try {
-      this.#node = await client.patch(nodes, settings.nodeName, { type: "strategic", body: { status: nodeStatus(settings, this.#facts, conditions) } }, { subresource: "status" });
+      this.#node = await client.patch(
+        nodes,
+        settings.nodeName,
+        { type: "strategic", body: { status: nodeStatus(settings, this.#facts, conditions) } },
+        { subresource: "status" },
+      );
     } catch (err) {
       if (isNotFound(err)) return this.#register(); // somebody deleted the node: it comes back, as on EKS
       throw err;
@@ -68,7 +79,8 @@ export class NodeAgent {
     if (ready && this.#ready !== true) {
       await this.#removeNotReadyTaint();
       this.#event("Normal", "NodeReady", `Node ${settings.nodeName} status is now: NodeReady`);
-    } else if (!ready && this.#ready === true) this.#event("Normal", "NodeNotReady", `Node ${settings.nodeName} status is now: NodeNotReady`);
+    } else if (!ready && this.#ready === true)
+      this.#event("Normal", "NodeNotReady", `Node ${settings.nodeName} status is now: NodeNotReady`);
     this.#ready = ready;
     this.#reportedAt = Date.now();
   }
@@ -91,10 +103,21 @@ export class NodeAgent {
     const namespace = "kube-node-lease";
     const renewTime = new Date().toISOString().replace("Z", "000Z");
     try {
-      await client.patch(leases, settings.nodeName, { type: "merge", body: { spec: { renewTime, holderIdentity: settings.nodeName } } }, { namespace, retryForMs: 0 });
+      await client.patch(
+        leases,
+        settings.nodeName,
+        { type: "merge", body: { spec: { renewTime, holderIdentity: settings.nodeName } } },
+        { namespace, retryForMs: 0 },
+      );
     } catch (err) {
       if (!isNotFound(err)) throw err;
-      const owner = this.#node ? { ownerReferences: [{ apiVersion: "v1", kind: "Node", name: settings.nodeName, uid: this.#node.metadata.uid ?? "" }] } : {};
+      const owner = this.#node
+        ? {
+            ownerReferences: [
+              { apiVersion: "v1", kind: "Node", name: settings.nodeName, uid: this.#node.metadata.uid ?? "" },
+            ],
+          }
+        : {};
       await client.create(leases, {
         apiVersion: "coordination.k8s.io/v1",
         kind: "Lease",

@@ -11,7 +11,14 @@ spec:
     config: { maxPods: 17 }
     flags: ["--node-labels=eks.amazonaws.com/nodegroup=default,x=y", "--register-with-taints=a=b:NoSchedule,c:NoExecute"]
 `;
-const identity = { instanceId: "i-1", instanceType: "m5.large", region: "us-west-2", zone: "us-west-2a", privateIp: "10.42.1.5", privateDnsName: "ip-10-42-1-5.us-west-2.compute.internal" };
+const identity = {
+  instanceId: "i-1",
+  instanceType: "m5.large",
+  region: "us-west-2",
+  zone: "us-west-2a",
+  privateIp: "10.42.1.5",
+  privateDnsName: "ip-10-42-1-5.us-west-2.compute.internal",
+};
 
 test("settings come from user data and identity", () => {
   const settings = settingsFrom(findNodeConfig(config, parse), identity);

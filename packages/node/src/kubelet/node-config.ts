@@ -5,7 +5,12 @@ export type NodeConfig = {
   readonly apiVersion: string;
   readonly kind: string;
   readonly spec: {
-    readonly cluster: { readonly name: string; readonly apiServerEndpoint: string; readonly certificateAuthority: string; readonly cidr?: string };
+    readonly cluster: {
+      readonly name: string;
+      readonly apiServerEndpoint: string;
+      readonly certificateAuthority: string;
+      readonly cidr?: string;
+    };
     readonly kubelet?: { readonly config?: KubeletConfig; readonly flags?: readonly string[] };
   };
 };
@@ -33,7 +38,8 @@ export function findNodeConfig(userData: string, parseYaml: (text: string) => un
     .map((part) => parseYaml(part) as NodeConfig | undefined)
     .filter((config) => config?.kind === "NodeConfig");
   const merged = found.reduce<NodeConfig | undefined>((all, next) => merge(all, next) as NodeConfig, undefined);
-  if (!merged?.spec?.cluster?.name) throw new Error("Cannot join a cluster: user data holds no NodeConfig with spec.cluster.name");
+  if (!merged?.spec?.cluster?.name)
+    throw new Error("Cannot join a cluster: user data holds no NodeConfig with spec.cluster.name");
   return merged;
 }
 
@@ -58,7 +64,12 @@ export function settingsFrom(config: NodeConfig, identity: NodeIdentity): NodeSe
     clusterDns,
     clusterDomain: kubelet?.config?.clusterDomain ?? defaultSettings.clusterDomain,
     maxPods: kubelet?.config?.maxPods ?? (Number(flags.get("max-pods")) || defaultSettings.maxPods),
-    labels: Object.fromEntries((flags.get("node-labels") ?? "").split(",").filter(Boolean).map((pair) => splitAt(pair, "="))),
+    labels: Object.fromEntries(
+      (flags.get("node-labels") ?? "")
+        .split(",")
+        .filter(Boolean)
+        .map((pair) => splitAt(pair, "=")),
+    ),
     taints: [...(kubelet?.config?.registerWithTaints ?? []), ...parseTaints(flags.get("register-with-taints") ?? "")],
   };
 }
@@ -96,7 +107,8 @@ function merge(a: unknown, b: unknown): unknown {
   return result;
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 function parseFlags(flags: readonly string[]): Map<string, string> {
   return new Map(flags.map((flag) => splitAt(flag.replace(/^--/, ""), "=")));

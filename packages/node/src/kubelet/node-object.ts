@@ -2,7 +2,13 @@
 import type { Node, NodeCondition } from "@underlay/kube/objects";
 import type { NodeSettings } from "./settings.ts";
 
-export type NodeFacts = { readonly kernelVersion: string; readonly osImage: string; readonly machineId: string; readonly bootId: string; readonly architecture: "amd64" | "arm64" };
+export type NodeFacts = {
+  readonly kernelVersion: string;
+  readonly osImage: string;
+  readonly machineId: string;
+  readonly bootId: string;
+  readonly architecture: "amd64" | "arm64";
+};
 
 export const notReadyTaint = { key: "node.kubernetes.io/not-ready", effect: "NoSchedule" } as const;
 
@@ -30,11 +36,21 @@ export function nodeObject(settings: NodeSettings, facts: NodeFacts): Node {
     metadata: {
       name: settings.nodeName,
       labels: nodeLabels(settings, facts),
-      annotations: { "alpha.kubernetes.io/provided-node-ip": settings.nodeIp, "volumes.kubernetes.io/controller-managed-attach-detach": "true" },
+      annotations: {
+        "alpha.kubernetes.io/provided-node-ip": settings.nodeIp,
+        "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+      },
     },
     spec: {
       providerID: `aws:///${settings.zone}/${settings.instanceId}`,
-      taints: [...settings.taints.map((t) => ({ key: t.key, effect: t.effect, ...(t.value === undefined ? {} : { value: t.value }) })), notReadyTaint],
+      taints: [
+        ...settings.taints.map((t) => ({
+          key: t.key,
+          effect: t.effect,
+          ...(t.value === undefined ? {} : { value: t.value }),
+        })),
+        notReadyTaint,
+      ],
     },
   };
 }
@@ -43,12 +59,30 @@ export function nodeObject(settings: NodeSettings, facts: NodeFacts): Node {
 export function allocatable(settings: NodeSettings): Record<string, string> {
   const reservedMemoryKi = 11 * settings.maxPods * 1024 + 255 * 1024 + 100 * 1024;
   const memoryKi = Number(settings.memory.replace(/Ki$/, ""));
-  return { cpu: `${Number(settings.cpu) * 1000 - 70}m`, memory: `${memoryKi - reservedMemoryKi}Ki`, pods: String(settings.maxPods), "ephemeral-storage": "18242267924", "hugepages-1Gi": "0", "hugepages-2Mi": "0" };
+  return {
+    cpu: `${Number(settings.cpu) * 1000 - 70}m`,
+    memory: `${memoryKi - reservedMemoryKi}Ki`,
+    pods: String(settings.maxPods),
+    "ephemeral-storage": "18242267924",
+    "hugepages-1Gi": "0",
+    "hugepages-2Mi": "0",
+  };
 }
 
-export function nodeStatus(settings: NodeSettings, facts: NodeFacts, conditions: readonly NodeCondition[]): NonNullable<Node["status"]> {
+export function nodeStatus(
+  settings: NodeSettings,
+  facts: NodeFacts,
+  conditions: readonly NodeCondition[],
+): NonNullable<Node["status"]> {
   return {
-    capacity: { cpu: settings.cpu, memory: settings.memory, pods: String(settings.maxPods), "ephemeral-storage": "20893676Ki", "hugepages-1Gi": "0", "hugepages-2Mi": "0" },
+    capacity: {
+      cpu: settings.cpu,
+      memory: settings.memory,
+      pods: String(settings.maxPods),
+      "ephemeral-storage": "20893676Ki",
+      "hugepages-1Gi": "0",
+      "hugepages-2Mi": "0",
+    },
     allocatable: allocatable(settings),
     conditions: [...conditions],
     addresses: [
@@ -74,12 +108,15 @@ export function nodeStatus(settings: NodeSettings, facts: NodeFacts, conditions:
 
 /** The kubelet's own conditions; times of unchanged ones are kept. Conditions of others are left alone by the patch. */
 export function nodeConditions(ready: boolean, before: readonly NodeCondition[], now: string): NodeCondition[] {
-  const why = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized";
+  const why =
+    "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized";
   const own: [string, string, string, string][] = [
     ["MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
     ["DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
     ["PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"],
-    ready ? ["Ready", "True", "KubeletReady", "kubelet is posting ready status"] : ["Ready", "False", "KubeletNotReady", why],
+    ready
+      ? ["Ready", "True", "KubeletReady", "kubelet is posting ready status"]
+      : ["Ready", "False", "KubeletNotReady", why],
   ];
   return own.map(([type, status, reason, message]) => {
     const old = before.find((c) => c.type === type);

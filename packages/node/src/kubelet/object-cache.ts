@@ -38,7 +38,8 @@ export class ObjectCache {
       boundObjectRef: { apiVersion: "v1", kind: "Pod", name, uid },
     });
     const token = answer.status?.token ?? "";
-    const expires = Date.parse(String(answer.status?.expirationTimestamp ?? "")) || Date.now() + request.expirationSeconds * 1000;
+    const expires =
+      Date.parse(String(answer.status?.expirationTimestamp ?? "")) || Date.now() + request.expirationSeconds * 1000;
     this.#tokens.set(key, { token, renewAt: Date.now() + (expires - Date.now()) * 0.8 });
     return token;
   }
@@ -47,7 +48,12 @@ export class ObjectCache {
     for (const key of this.#tokens.keys()) if (key.startsWith(`${uid}/`)) this.#tokens.delete(key);
   }
 
-  #get<T extends KubeObject>(resource: Resource<T>, namespace: string, name: string, fresh: boolean): Promise<T | undefined> {
+  #get<T extends KubeObject>(
+    resource: Resource<T>,
+    namespace: string,
+    name: string,
+    fresh: boolean,
+  ): Promise<T | undefined> {
     const key = `${resource.plural}/${namespace}/${name}`;
     const known = this.#entries.get(key);
     // Also a fresh read is shared for a moment: the pods of a rollout start together.

@@ -30,9 +30,18 @@ export const standardPlaces: Places = {
 
 export const podDir = (places: Places, uid: string): string => join(places.pods, uid);
 export const shimDir = (places: Places, uid: string): string => join(places.run, uid);
-export const volumeDir = (places: Places, uid: string, plugin: string, name: string): string => join(places.pods, uid, "volumes", `kubernetes.io~${plugin}`, name);
+export const volumeDir = (places: Places, uid: string, plugin: string, name: string): string =>
+  join(places.pods, uid, "volumes", `kubernetes.io~${plugin}`, name);
 
 /** `<logs>/<namespace>_<name>_<uid>/<container>/<attempt>.log`: the layout log collectors know. */
-export const podLogDir = (places: Places, pod: { namespace: string; name: string; uid: string }): string => join(places.logs, `${pod.namespace}_${pod.name}_${pod.uid}`);
-export const logFile = (places: Places, pod: { namespace: string; name: string; uid: string }, container: string, attempt: number): string =>
-  join(podLogDir(places, pod), container, `${attempt}.log`);
+export const podLogDir = (places: Places, pod: { namespace: string; name: string; uid: string }): string =>
+  join(places.logs, `${pod.namespace}_${pod.name}_${pod.uid}`);
+export const logFile = (
+  places: Places,
+  pod: { namespace: string; name: string; uid: string },
+  container: string,
+  attempt: number,
+): string => join(podLogDir(places, pod), container, `${attempt}.log`);
+
+/** Debian's interpreter of the programs in `lua`. */
+export const luajit = "/usr/bin/luajit";

@@ -40,7 +40,9 @@ export function podStatus(input: StatusInput): PodStatus {
   if (inits.length > 0) status.initContainerStatuses = initContainerStatuses;
   const ephemerals = spec?.ephemeralContainers ?? [];
   if (ephemerals.length > 0) {
-    status.ephemeralContainerStatuses = ephemerals.map((c) => containerStatus(c as Container, records.get(c.name), input, false));
+    status.ephemeralContainerStatuses = ephemerals.map((c) =>
+      containerStatus(c as Container, records.get(c.name), input, false),
+    );
   }
   if (input.podIps.length > 0) {
     status.podIP = input.podIps[0];
@@ -58,18 +60,30 @@ function podPhase(input: StatusInput): string {
   const policy = pod.spec?.restartPolicy ?? "Always";
   const mains = (pod.spec?.containers ?? []).map((c) => records.get(c.name));
   const regularInits = (pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy !== "Always");
-  const initFailed = regularInits.some((c) => (records.get(c.name)?.ended?.exitCode ?? 0) !== 0 && records.get(c.name)?.running === undefined);
+  const initFailed = regularInits.some(
+    (c) => (records.get(c.name)?.ended?.exitCode ?? 0) !== 0 && records.get(c.name)?.running === undefined,
+  );
   if (!input.initialized && !input.terminal) return initFailed && policy === "Never" ? "Failed" : "Pending";
   if (input.terminal) {
     if (!input.initialized && initFailed) return "Failed";
     const ended = mains.map((r) => r?.ended);
     return ended.every((e) => e !== undefined && e.exitCode === 0) ? "Succeeded" : "Failed";
   }
-  const began = mains.filter((r) => r?.running !== undefined || r?.ended !== undefined || r?.previous !== undefined).length;
-  return began < mains.length && mains.some((r) => r === undefined || (r.running === undefined && r.ended === undefined && r.previous === undefined)) ? "Pending" : "Running";
+  const began = mains.filter(
+    (r) => r?.running !== undefined || r?.ended !== undefined || r?.previous !== undefined,
+  ).length;
+  return began < mains.length &&
+    mains.some((r) => r === undefined || (r.running === undefined && r.ended === undefined && r.previous === undefined))
+    ? "Pending"
+    : "Running";
 }
 
-function containerStatus(container: Container, record: ContainerRecord | undefined, input: StatusInput, init: boolean): ContainerStatus {
+function containerStatus(
+  container: Container,
+  record: ContainerRecord | undefined,
+  input: StatusInput,
+  init: boolean,
+): ContainerStatus {
   const running = record?.running;
   const sidecar = init && container.restartPolicy === "Always";
   const base = {
@@ -79,7 +93,11 @@ function containerStatus(container: Container, record: ContainerRecord | undefin
     restartCount: record?.restarts ?? 0,
     ready: isReady(record, init, sidecar),
     started: running !== undefined && (init && !sidecar ? true : record?.started === true),
-    ...(running ? { containerID: containerId(running.id) } : record?.ended ? { containerID: containerId(record.ended.containerId) } : {}),
+    ...(running
+      ? { containerID: containerId(running.id) }
+      : record?.ended
+        ? { containerID: containerId(record.ended.containerId) }
+        : {}),
     lastState: record?.previous ? { terminated: terminated(record.previous) } : {},
   };
   if (running) return { ...base, state: { running: { startedAt: seconds(running.startedAt) } } };
@@ -121,10 +139,15 @@ function conditions(input: StatusInput, phase: string, statuses: readonly Contai
   const terminal = phase === "Succeeded" || phase === "Failed";
   const unready = statuses.filter((s) => !s.ready).map((s) => s.name);
   const over = terminal ? { reason: "PodCompleted" } : {};
-  const list = unready.length > 0 ? { reason: "ContainersNotReady", message: `containers with unready status: [${unready.join(" ")}]` } : {};
+  const list =
+    unready.length > 0
+      ? { reason: "ContainersNotReady", message: `containers with unready status: [${unready.join(" ")}]` }
+      : {};
   const containersReady = unready.length === 0 && !terminal;
   const why = terminal ? over : list;
-  const gate = (pod.spec?.readinessGates ?? []).find((g) => pod.status?.conditions?.find((c) => c.type === g.conditionType)?.status !== "True");
+  const gate = (pod.spec?.readinessGates ?? []).find(
+    (g) => pod.status?.conditions?.find((c) => c.type === g.conditionType)?.status !== "True",
+  );
   const gateWhy = gate ? gateReason(pod, gate.conditionType) : {};
   const notInitialized = (pod.spec?.initContainers ?? []).filter((c) => {
     const record = input.records.get(c.name);
@@ -135,7 +158,14 @@ function conditions(input: StatusInput, phase: string, statuses: readonly Contai
     [
       "Initialized",
       input.initialized,
-      input.initialized ? (terminal && phase === "Succeeded" ? over : {}) : { reason: "ContainersNotInitialized", message: `containers with incomplete status: [${notInitialized.map((c) => c.name).join(" ")}]` },
+      input.initialized
+        ? terminal && phase === "Succeeded"
+          ? over
+          : {}
+        : {
+            reason: "ContainersNotInitialized",
+            message: `containers with incomplete status: [${notInitialized.map((c) => c.name).join(" ")}]`,
+          },
     ],
     ["Ready", containersReady && !gate, containersReady ? gateWhy : why],
     ["ContainersReady", containersReady, containersReady ? {} : why],
@@ -146,7 +176,8 @@ function conditions(input: StatusInput, phase: string, statuses: readonly Contai
     return {
       type,
       status,
-      lastTransitionTime: before?.status === status && before.lastTransitionTime ? before.lastTransitionTime : seconds(input.now),
+      lastTransitionTime:
+        before?.status === status && before.lastTransitionTime ? before.lastTransitionTime : seconds(input.now),
       // null removes an earlier reason in a strategic merge patch.
       reason: (more.reason ?? null) as never,
       message: (more.message ?? null) as never,

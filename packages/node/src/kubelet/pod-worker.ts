@@ -89,7 +89,8 @@ export class PodWorker {
     else this.#deleted = true;
     const { deletionTimestamp, deletionGracePeriodSeconds } = this.pod.metadata;
     if (this.#deleted) this.#endBy = Date.now();
-    else if (deletionTimestamp) this.#endBy = Math.min(this.#endBy, Date.now() + (deletionGracePeriodSeconds ?? 30) * 1000);
+    else if (deletionTimestamp)
+      this.#endBy = Math.min(this.#endBy, Date.now() + (deletionGracePeriodSeconds ?? 30) * 1000);
   }
 
   /** The node is shutting its kubelet down: nothing of the pod changes. */
@@ -114,7 +115,11 @@ export class PodWorker {
   async #advance(): Promise<{ requeueAfterMs: number } | void> {
     const { cni, log } = this.#context;
     if (!this.#sandbox && !this.pod.spec?.hostNetwork && !cni.network()) {
-      this.#event("Warning", "NetworkNotReady", "network is not ready: container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized");
+      this.#event(
+        "Warning",
+        "NetworkNotReady",
+        "network is not ready: container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized",
+      );
       this.#report();
       return { requeueAfterMs: 2000 };
     }
@@ -130,7 +135,11 @@ export class PodWorker {
         await this.#makeSandbox();
       } catch (err) {
         log.warn("cannot make sandbox", { pod: this.#key(), err });
-        this.#event("Warning", "FailedCreatePodSandBox", `Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox: ${message(err)}`);
+        this.#event(
+          "Warning",
+          "FailedCreatePodSandBox",
+          `Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox: ${message(err)}`,
+        );
         this.#report();
         return { requeueAfterMs: 1000 + Math.random() * 1000 };
       }
@@ -161,7 +170,8 @@ export class PodWorker {
     }
     for (const extra of spec.ephemeralContainers ?? []) {
       const record = this.#record(extra.name);
-      if (!record.running && !record.ended && !record.previous) await this.#start(extra as unknown as Container, record);
+      if (!record.running && !record.ended && !record.previous)
+        await this.#start(extra as unknown as Container, record);
     }
     if (plan.outcome !== "running") {
       this.#terminal = true;
@@ -175,7 +185,8 @@ export class PodWorker {
   #stopChanged(): void {
     for (const container of this.pod.spec?.containers ?? []) {
       const record = this.records.get(container.name);
-      if (!record?.running || record.replacing || record.image === undefined || record.image === container.image) continue;
+      if (!record?.running || record.replacing || record.image === undefined || record.image === container.image)
+        continue;
       record.replacing = true;
       this.#event("Normal", "Killing", `Container ${container.name} definition changed, will be restarted`);
       const grace = this.pod.spec?.terminationGracePeriodSeconds ?? 30;
@@ -193,7 +204,10 @@ export class PodWorker {
   async #watchShim(): Promise<void> {
     const sandbox = this.#sandbox;
     if (!sandbox) return;
-    const states = await sandbox.shim.watch({ ended: (state) => this.#onEnded(state), lost: () => this.#onShimLost(sandbox) });
+    const states = await sandbox.shim.watch({
+      ended: (state) => this.#onEnded(state),
+      lost: () => this.#onShimLost(sandbox),
+    });
     // What ended between the first look and the watch.
     for (const state of states) if (!state.running) this.#onEnded(state);
   }
@@ -269,7 +283,11 @@ export class PodWorker {
     const delay = this.#context.backOff.delay(this.#backOffKey(record.name));
     const text = `back-off ${durationText(delay)} restarting failed container=${record.name} pod=${this.pod.metadata.name}_${this.pod.metadata.namespace}(${this.#uid()})`;
     if (record.waiting?.reason !== "CrashLoopBackOff") {
-      this.#event("Warning", "BackOff", `Back-off restarting failed container ${record.name} in pod ${this.pod.metadata.name}_${this.pod.metadata.namespace}(${this.#uid()})`);
+      this.#event(
+        "Warning",
+        "BackOff",
+        `Back-off restarting failed container ${record.name} in pod ${this.pod.metadata.name}_${this.pod.metadata.namespace}(${this.#uid()})`,
+      );
     }
     record.waiting = { reason: "CrashLoopBackOff", message: text };
   }
@@ -327,7 +345,9 @@ export class PodWorker {
     if (this.#ending) return;
     this.#event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
     const now = new Date().toISOString();
-    for (const record of this.records.values()) if (record.running) this.#onEnded({ ...record.running, running: false, exitCode: 137, signal: 9, finishedAt: now });
+    for (const record of this.records.values())
+      if (record.running)
+        this.#onEnded({ ...record.running, running: false, exitCode: 137, signal: 9, finishedAt: now });
     forgetSandbox(this.records, this.pod);
     this.#changed();
   }
@@ -335,8 +355,13 @@ export class PodWorker {
   #checkDeadline(): void {
     const limit = this.pod.spec?.activeDeadlineSeconds;
     if (limit === undefined || Date.now() < Date.parse(this.#startTime) + limit * 1000) return;
-    if (!this.#verdict) this.#event("Normal", "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
-    this.#verdict = { phase: "Failed", reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline" };
+    if (!this.#verdict)
+      this.#event("Normal", "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
+    this.#verdict = {
+      phase: "Failed",
+      reason: "DeadlineExceeded",
+      message: "Pod was active on the node longer than the specified deadline",
+    };
   }
 
   // ---- towards the end
@@ -362,7 +387,9 @@ export class PodWorker {
 
   async #endNow(): Promise<void> {
     const { places, cni } = this.#context;
-    const sidecars = (this.pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy === "Always").map((c) => c.name);
+    const sidecars = (this.pod.spec?.initContainers ?? [])
+      .filter((c) => c.restartPolicy === "Always")
+      .map((c) => c.name);
     for (const probes of this.#probes.values()) probes.stop();
     this.#probes.clear();
     const others = [...this.records.keys()].filter((name) => !sidecars.includes(name));
@@ -390,10 +417,12 @@ export class PodWorker {
     backOff.forget(this.#uid());
     imageBackOff.forget(this.#uid());
     if (!this.#deleted) {
-      await client.delete(pods, name, { namespace, gracePeriodSeconds: 0, preconditions: { uid: this.#uid() } }).catch((err: unknown) => {
-        // Not found, or another pod of that name: it is gone either way.
-        if (!isNotFound(err) && !isConflict(err)) throw err;
-      });
+      await client
+        .delete(pods, name, { namespace, gracePeriodSeconds: 0, preconditions: { uid: this.#uid() } })
+        .catch((err: unknown) => {
+          // Not found, or another pod of that name: it is gone either way.
+          if (!isNotFound(err) && !isConflict(err)) throw err;
+        });
     }
     this.finished = true;
   }
@@ -404,16 +433,25 @@ export class PodWorker {
     const running = record?.running;
     const shim = this.#sandbox?.shim;
     if (!record || !running || !shim) return;
-    const deadline = graceMs === undefined ? () => this.#endBy : ((at) => () => Math.min(at, this.#endBy))(Date.now() + graceMs);
+    const deadline =
+      graceMs === undefined
+        ? () => this.#endBy
+        : (
+            (at) => () =>
+              Math.min(at, this.#endBy)
+          )(Date.now() + graceMs);
     const container = this.#container(name);
-    if (graceMs === undefined || why) this.#event("Normal", "Killing", why ? `${why}: stopping container ${name}` : `Stopping container ${name}`);
+    if (graceMs === undefined || why)
+      this.#event("Normal", "Killing", why ? `${why}: stopping container ${name}` : `Stopping container ${name}`);
     const hook = container.lifecycle?.preStop;
     if (hook && deadline() > Date.now()) {
       const failure = await runHook(hook, container, this.#probeTarget(container), deadline() - Date.now());
       if (failure) this.#event("Warning", "FailedPreStopHook", `PreStopHook failed: ${failure}`);
     }
     if (record.running?.id !== running.id) return;
-    const ended = new Promise<void>((resolve) => this.#endWaiters.set(name, [...(this.#endWaiters.get(name) ?? []), resolve]));
+    const ended = new Promise<void>((resolve) =>
+      this.#endWaiters.set(name, [...(this.#endWaiters.get(name) ?? []), resolve]),
+    );
     await shim.signal(running.id, sigterm).catch(() => {});
     while (record.running?.id === running.id) {
       const left = deadline() - Date.now();
@@ -437,7 +475,9 @@ export class PodWorker {
     if (phase === "Succeeded" || phase === "Failed") this.#terminal = true;
     this.#adopted = true;
     if (!found) return;
-    this.#volumes = await prepareVolumes(this.pod, this.#context.places, this.#volumeSources(false)).catch(() => undefined);
+    this.#volumes = await prepareVolumes(this.pod, this.#context.places, this.#volumeSources(false)).catch(
+      () => undefined,
+    );
     const spec = this.pod.spec;
     if (spec) this.#initialized = planContainers(spec, this.#views()).initialized;
     for (const container of [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])]) {
@@ -453,10 +493,13 @@ export class PodWorker {
     const due = this.#refreshedAt + refreshMs - Date.now();
     if (due <= 0) {
       this.#refreshedAt = Date.now();
-      void refreshVolumes(this.pod, this.#context.places, this.#volumeSources(false)).catch((err: unknown) => this.#context.log.warn("cannot refresh volumes", { pod: this.#key(), err }));
+      void refreshVolumes(this.pod, this.#context.places, this.#volumeSources(false)).catch((err: unknown) =>
+        this.#context.log.warn("cannot refresh volumes", { pod: this.#key(), err }),
+      );
     }
     const limit = this.pod.spec?.activeDeadlineSeconds;
-    const untilDeadline = limit === undefined ? Number.POSITIVE_INFINITY : Date.parse(this.#startTime) + limit * 1000 - Date.now();
+    const untilDeadline =
+      limit === undefined ? Number.POSITIVE_INFINITY : Date.parse(this.#startTime) + limit * 1000 - Date.now();
     return { requeueAfterMs: Math.max(10, Math.min(due > 0 ? due : refreshMs, untilDeadline)) };
   }
 
@@ -488,7 +531,12 @@ export class PodWorker {
   }
 
   #probeTarget(container: Container) {
-    return { podIp: this.ips[0] ?? "127.0.0.1", container, luaDir: this.#context.places.lua, exec: () => this.execTarget(container.name) };
+    return {
+      podIp: this.ips[0] ?? "127.0.0.1",
+      container,
+      luaDir: this.#context.places.lua,
+      exec: () => this.execTarget(container.name),
+    };
   }
 
   #report(): void {
@@ -511,7 +559,11 @@ export class PodWorker {
 
   #container(name: string): Container {
     const spec = this.pod.spec;
-    const all = [...(spec?.containers ?? []), ...(spec?.initContainers ?? []), ...((spec?.ephemeralContainers ?? []) as unknown as Container[])];
+    const all = [
+      ...(spec?.containers ?? []),
+      ...(spec?.initContainers ?? []),
+      ...((spec?.ephemeralContainers ?? []) as unknown as Container[]),
+    ];
     return all.find((c) => c.name === name) ?? ({ name } as Container);
   }
 

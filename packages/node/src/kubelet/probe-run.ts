@@ -6,12 +6,22 @@ import type { Container, Probe } from "@underlay/kube/objects";
 import { execAndCollect, type ExecTarget } from "./exec-in-pod.ts";
 
 export type ProbeOutcome = { readonly ok: boolean; readonly message: string };
-export type ProbeTarget = { readonly podIp: string; readonly container: Container; readonly luaDir: string; readonly exec: () => ExecTarget };
+export type ProbeTarget = {
+  readonly podIp: string;
+  readonly container: Container;
+  readonly luaDir: string;
+  readonly exec: () => ExecTarget;
+};
 
 export async function runProbe(probe: Probe, target: ProbeTarget): Promise<ProbeOutcome> {
   const timeoutMs = (probe.timeoutSeconds ?? 1) * 1000;
   if (probe.httpGet) return probeHttp(probe.httpGet, target, timeoutMs);
-  if (probe.tcpSocket) return probeTcp(probe.tcpSocket.host || target.podIp, portNumber(target.container, probe.tcpSocket.port), timeoutMs);
+  if (probe.tcpSocket)
+    return probeTcp(
+      probe.tcpSocket.host || target.podIp,
+      portNumber(target.container, probe.tcpSocket.port),
+      timeoutMs,
+    );
   if (probe.exec) return probeExec(probe.exec.command ?? [], target, timeoutMs, probe.timeoutSeconds ?? 1);
   if (probe.grpc) return probeGrpc(target.podIp, probe.grpc.port, probe.grpc.service ?? "", timeoutMs);
   return { ok: true, message: "" };
@@ -20,7 +30,11 @@ export async function runProbe(probe: Probe, target: ProbeTarget): Promise<Probe
 export type HttpGet = NonNullable<Probe["httpGet"]>;
 
 /** GET as a probe or a lifecycle hook sends it: any status from 200 to 399 is a success. */
-export function probeHttp(get: HttpGet, target: { podIp: string; container: Container }, timeoutMs: number): Promise<ProbeOutcome> {
+export function probeHttp(
+  get: HttpGet,
+  target: { podIp: string; container: Container },
+  timeoutMs: number,
+): Promise<ProbeOutcome> {
   const host = get.host || target.podIp;
   const port = portNumber(target.container, get.port as string | number);
   const secure = (get.scheme ?? "HTTP").toUpperCase() === "HTTPS";
@@ -37,7 +51,11 @@ export function probeHttp(get: HttpGet, target: { podIp: string; container: Cont
       answer.resume();
       answer.on("error", () => {});
       clearTimeout(timer);
-      resolve(status >= 200 && status < 400 ? { ok: true, message: "" } : { ok: false, message: `HTTP probe failed with statuscode: ${status}` });
+      resolve(
+        status >= 200 && status < 400
+          ? { ok: true, message: "" }
+          : { ok: false, message: `HTTP probe failed with statuscode: ${status}` },
+      );
       request.destroy();
     });
     const timer = setTimeout(() => {
@@ -65,9 +83,15 @@ function probeTcp(host: string, port: number, timeoutMs: number): Promise<ProbeO
   });
 }
 
-async function probeExec(argv: readonly string[], target: ProbeTarget, timeoutMs: number, seconds: number): Promise<ProbeOutcome> {
+async function probeExec(
+  argv: readonly string[],
+  target: ProbeTarget,
+  timeoutMs: number,
+  seconds: number,
+): Promise<ProbeOutcome> {
   const result = await execAndCollect(target.luaDir, target.exec(), argv, timeoutMs);
-  if (result.timedOut) return { ok: false, message: `command timed out: "${argv.join(" ")}" timed out after ${seconds}s` };
+  if (result.timedOut)
+    return { ok: false, message: `command timed out: "${argv.join(" ")}" timed out after ${seconds}s` };
   return { ok: result.code === 0, message: result.error ?? result.output.trim() };
 }
 
@@ -86,9 +110,23 @@ async function probeGrpc(host: string, port: number, service: string, timeoutMs:
       session.destroy();
       resolve(outcome);
     };
-    const timer = setTimeout(() => finish({ ok: false, message: `timeout: failed to connect service "${address}" within ${timeoutMs / 1000}s: context deadline exceeded` }), timeoutMs);
-    session.on("error", (err: NodeJS.ErrnoException) => finish({ ok: false, message: `error: ${dialText(err, host, port)}` }));
-    const stream = session.request({ ":method": "POST", ":path": "/grpc.health.v1.Health/Check", "content-type": "application/grpc", te: "trailers" });
+    const timer = setTimeout(
+      () =>
+        finish({
+          ok: false,
+          message: `timeout: failed to connect service "${address}" within ${timeoutMs / 1000}s: context deadline exceeded`,
+        }),
+      timeoutMs,
+    );
+    session.on("error", (err: NodeJS.ErrnoException) =>
+      finish({ ok: false, message: `error: ${dialText(err, host, port)}` }),
+    );
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/grpc.health.v1.Health/Check",
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
     const parts: Buffer[] = [];
     let status = "";
     stream.on("data", (part: Buffer) => parts.push(part));

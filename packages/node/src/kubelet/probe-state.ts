@@ -2,7 +2,12 @@
 import type { Probe } from "@underlay/kube/objects";
 
 export type ProbeKind = "startup" | "readiness" | "liveness";
-export type ProbeState = { readonly kind: ProbeKind; readonly ok: boolean; readonly last: boolean | undefined; readonly row: number };
+export type ProbeState = {
+  readonly kind: ProbeKind;
+  readonly ok: boolean;
+  readonly last: boolean | undefined;
+  readonly row: number;
+};
 
 /** Before the first result a container is not started, not ready, but alive. */
 export function initialProbeState(kind: ProbeKind): ProbeState {

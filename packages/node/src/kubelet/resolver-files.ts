@@ -1,7 +1,11 @@
 /** The files a pod's name lookups read: /etc/resolv.conf by dnsPolicy and dnsConfig, /etc/hosts, and the pod's host name. Pure. */
 import type { Pod } from "@underlay/kube/objects";
 
-export type DnsSettings = { readonly clusterDns: readonly string[]; readonly clusterDomain: string; readonly nodeResolvConf: string };
+export type DnsSettings = {
+  readonly clusterDns: readonly string[];
+  readonly clusterDomain: string;
+  readonly nodeResolvConf: string;
+};
 
 type Resolver = { nameservers: string[]; searches: string[]; options: string[] };
 
@@ -12,11 +16,19 @@ export function resolvConf(pod: Pod, dns: DnsSettings): string {
   let resolver: Resolver;
   if (policy === "None") resolver = { nameservers: [], searches: [], options: [] };
   else if (cluster && dns.clusterDns.length > 0) {
-    const searches = [`${pod.metadata.namespace}.svc.${dns.clusterDomain}`, `svc.${dns.clusterDomain}`, dns.clusterDomain, ...node.searches];
+    const searches = [
+      `${pod.metadata.namespace}.svc.${dns.clusterDomain}`,
+      `svc.${dns.clusterDomain}`,
+      dns.clusterDomain,
+      ...node.searches,
+    ];
     resolver = { nameservers: [...dns.clusterDns], searches, options: ["ndots:5"] };
   } else resolver = node;
   const config = pod.spec?.dnsConfig;
-  const options = mergeOptions(resolver.options, (config?.options ?? []).map((o) => (o.value === undefined ? (o.name ?? "") : `${o.name}:${o.value}`)));
+  const options = mergeOptions(
+    resolver.options,
+    (config?.options ?? []).map((o) => (o.value === undefined ? (o.name ?? "") : `${o.name}:${o.value}`)),
+  );
   const nameservers = [...new Set([...resolver.nameservers, ...(config?.nameservers ?? [])])].slice(0, 3);
   const searches = [...new Set([...resolver.searches, ...(config?.searches ?? [])])].slice(0, 32);
   return [
@@ -58,7 +70,8 @@ export function podDomain(pod: Pod, clusterDomain: string): string | undefined {
 export function hostsFile(pod: Pod, podIps: readonly string[], clusterDomain: string, nodeHosts: string): string {
   const aliases = (pod.spec?.hostAliases ?? []).map((a) => `${a.ip}\t${(a.hostnames ?? []).join("\t")}`);
   const extra = aliases.length > 0 ? ["", "# Entries added by HostAliases.", ...aliases] : [];
-  if (pod.spec?.hostNetwork) return ["# Kubernetes-managed hosts file (host network).", nodeHosts.trimEnd(), ...extra, ""].join("\n");
+  if (pod.spec?.hostNetwork)
+    return ["# Kubernetes-managed hosts file (host network).", nodeHosts.trimEnd(), ...extra, ""].join("\n");
   const domain = podDomain(pod, clusterDomain);
   const names = domain ? `${domain}\t${podHostname(pod)}` : podHostname(pod);
   return [

@@ -25,7 +25,11 @@ export type SandboxRecord = {
   readonly ready: boolean;
 };
 
-export type Sandbox = { readonly record: SandboxRecord; readonly shim: ShimClient; readonly containers: ContainerState[] };
+export type Sandbox = {
+  readonly record: SandboxRecord;
+  readonly shim: ShimClient;
+  readonly containers: ContainerState[];
+};
 
 export async function createSandbox(pod: Pod, places: Places, cni: Cni): Promise<Sandbox> {
   const uid = pod.metadata.uid ?? "";
@@ -38,7 +42,15 @@ export async function createSandbox(pod: Pod, places: Places, cni: Cni): Promise
   await mkdir(dir, { recursive: true });
   const attachment: Attachment | undefined = hostNetwork
     ? undefined
-    : { containerId: id, netns, podNamespace: base.namespace, podName: base.name, podUid: uid, portMappings: portMappings(pod), ...bandwidth(pod) };
+    : {
+        containerId: id,
+        netns,
+        podNamespace: base.namespace,
+        podName: base.name,
+        podUid: uid,
+        portMappings: portMappings(pod),
+        ...bandwidth(pod),
+      };
   // Written before the namespace exists: whatever happens next, DEL can be called for it.
   await writeRecord(dir, { ...base, ...(attachment ? { attachment } : {}), ips: [], ready: false });
   const sysctls = Object.fromEntries((pod.spec?.securityContext?.sysctls ?? []).map((s) => [s.name, s.value]));
@@ -110,15 +122,26 @@ async function removeNetnsFile(netns: string): Promise<void> {
 }
 
 function portMappings(pod: Pod): Attachment["portMappings"] {
-  const byPort = new Map((pod.spec?.containers ?? []).flatMap((c) => (c.ports ?? []).map((p) => [`${p.protocol ?? "TCP"}/${p.hostPort}/${p.hostIP ?? ""}`, p] as const)));
+  const byPort = new Map(
+    (pod.spec?.containers ?? []).flatMap((c) =>
+      (c.ports ?? []).map((p) => [`${p.protocol ?? "TCP"}/${p.hostPort}/${p.hostIP ?? ""}`, p] as const),
+    ),
+  );
   if (podHostPorts(pod).length === 0) return [];
   return [...byPort.values()]
     .filter((p) => p.hostPort)
-    .map((p) => ({ hostPort: p.hostPort ?? 0, containerPort: p.containerPort, protocol: (p.protocol ?? "TCP").toLowerCase(), ...(p.hostIP ? { hostIP: p.hostIP } : {}) }));
+    .map((p) => ({
+      hostPort: p.hostPort ?? 0,
+      containerPort: p.containerPort,
+      protocol: (p.protocol ?? "TCP").toLowerCase(),
+      ...(p.hostIP ? { hostIP: p.hostIP } : {}),
+    }));
 }
 
 /** The annotations the bandwidth plugin is driven by. */
-function bandwidth(pod: Pod): { bandwidth?: { ingressRate?: number; egressRate?: number; ingressBurst?: number; egressBurst?: number } } {
+function bandwidth(pod: Pod): {
+  bandwidth?: { ingressRate?: number; egressRate?: number; ingressBurst?: number; egressBurst?: number };
+} {
   const rate = (key: string) => pod.metadata.annotations?.[`kubernetes.io/${key}-bandwidth`];
   const [ingress, egress] = [rate("ingress"), rate("egress")];
   if (!ingress && !egress) return {};

@@ -6,30 +6,25 @@ import http from "node:http";
 import https from "node:https";
 import type { TLSSocket } from "node:tls";
 import type { Kubelet } from "./kubelet.ts";
+import { parseRoute } from "./kubelet-route.ts";
 import { serveLogs } from "./log-server.ts";
 import { firstServingPair, requestServingPair } from "./serving-certificate.ts";
 import { resourceMetrics } from "./resource-metrics.ts";
-
-export type Route = { readonly kind: string; readonly namespace: string; readonly pod: string; readonly container: string };
-
-/** `/exec/<ns>/<pod>/<container>` and its like; port-forward has no container, run and exec may carry a uid before it. */
-export function parseRoute(path: string): Route | undefined {
-  const [kind = "", namespace = "", pod = "", ...rest] = path.split("/").slice(1).map(decodeURIComponent);
-  if (!["containerLogs", "exec", "attach", "portForward", "run"].includes(kind) || !namespace || !pod) return undefined;
-  return { kind, namespace, pod, container: rest.at(-1) ?? "" };
-}
 
 export async function startServer(kubelet: Kubelet, signal: AbortSignal): Promise<{ close(): void }> {
   const { context } = kubelet;
   const { settings, log } = context;
   const { pair, signed } = await firstServingPair(context);
-  const server = https.createServer({ ...pair, ca: settings.clusterCa, requestCert: true, rejectUnauthorized: false }, (request, response) => {
-    handle(kubelet, request, response).catch((err: unknown) => {
-      log.warn("request failed", { path: request.url, err });
-      if (!response.headersSent) response.writeHead(500);
-      response.end(err instanceof Error ? err.message : String(err));
-    });
-  });
+  const server = https.createServer(
+    { ...pair, ca: settings.clusterCa, requestCert: true, rejectUnauthorized: false },
+    (request, response) => {
+      handle(kubelet, request, response).catch((err: unknown) => {
+        log.warn("request failed", { path: request.url, err });
+        if (!response.headersSent) response.writeHead(500);
+        response.end(err instanceof Error ? err.message : String(err));
+      });
+    },
+  );
   server.on("upgrade", (request, socket, head) => {
     if (!isAllowed(request)) return void socket.end("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n");
     // Loaded at the first exec: most kubelets of a cluster never need it.
@@ -46,7 +41,8 @@ export async function startServer(kubelet: Kubelet, signal: AbortSignal): Promis
   const health = http.createServer((_request, response) => void response.end("ok"));
   health.on("error", (err) => log.warn("cannot serve health", { err }));
   health.listen(settings.healthPort, "127.0.0.1");
-  if (!signed) void requestServingPair(context, (next) => server.setSecureContext({ ...next, ca: settings.clusterCa }), signal);
+  if (!signed)
+    void requestServingPair(context, (next) => server.setSecureContext({ ...next, ca: settings.clusterCa }), signal);
   return {
     close: () => {
       server.close();
@@ -73,10 +69,14 @@ async function handle(kubelet: Kubelet, request: http.IncomingMessage, response:
   if (!route) return void response.writeHead(404).end("404 page not found\n");
   const worker = kubelet.findWorker(route.namespace, route.pod);
   if (!worker) return void response.writeHead(404).end(`pod "${route.pod}" not found`);
-  if (route.kind === "containerLogs") return serveLogs(kubelet.context, worker, route.container, url.searchParams, response);
+  if (route.kind === "containerLogs")
+    return serveLogs(kubelet.context, worker, route.container, url.searchParams, response);
   if (route.kind === "run") {
     const { execAndCollect } = await import("./exec-in-pod.ts");
-    const argv = url.searchParams.getAll("command").length > 0 ? url.searchParams.getAll("command") : (url.searchParams.get("cmd") ?? "").split(" ");
+    const argv =
+      url.searchParams.getAll("command").length > 0
+        ? url.searchParams.getAll("command")
+        : (url.searchParams.get("cmd") ?? "").split(" ");
     const result = await execAndCollect(kubelet.context.places.lua, worker.execTarget(route.container), argv, 60_000);
     if (result.code !== 0) response.writeHead(500);
     return void response.end(result.error ?? result.output);

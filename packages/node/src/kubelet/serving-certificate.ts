@@ -22,7 +22,11 @@ export async function firstServingPair(context: KubeletContext): Promise<{ pair:
 }
 
 /** Asks until a signed certificate comes, and hands it over. */
-export async function requestServingPair(context: KubeletContext, use: (pair: ServingPair) => void, signal: AbortSignal): Promise<void> {
+export async function requestServingPair(
+  context: KubeletContext,
+  use: (pair: ServingPair) => void,
+  signal: AbortSignal,
+): Promise<void> {
   for (let delayMs = 500; !signal.aborted; delayMs = Math.min(delayMs * 2, 15_000)) {
     try {
       const pair = await askOnce(context, signal);
@@ -42,12 +46,20 @@ async function askOnce(context: KubeletContext, signal: AbortSignal): Promise<Se
   const { client, settings } = context;
   const { createRequest } = await import("@underlay/pki/authority");
   const names = [...new Set([settings.nodeIp, settings.privateDnsName, settings.nodeName])];
-  const { csr, key } = await createRequest({ commonName: `system:node:${settings.nodeName}`, organizations: ["system:nodes"], names });
+  const { csr, key } = await createRequest({
+    commonName: `system:node:${settings.nodeName}`,
+    organizations: ["system:nodes"],
+    names,
+  });
   const made = await client.create(certificateSigningRequests, {
     apiVersion: "certificates.k8s.io/v1",
     kind: "CertificateSigningRequest",
     metadata: { generateName: "csr-" },
-    spec: { request: Buffer.from(csr).toString("base64"), signerName: "kubernetes.io/kubelet-serving", usages: ["digital signature", "server auth"] },
+    spec: {
+      request: Buffer.from(csr).toString("base64"),
+      signerName: "kubernetes.io/kubelet-serving",
+      usages: ["digital signature", "server auth"],
+    },
   });
   const giveUpAt = Date.now() + askAgainMs;
   while (Date.now() < giveUpAt && !signal.aborted) {
@@ -71,8 +83,12 @@ async function readKept(context: KubeletContext): Promise<ServingPair | undefine
     const at = text.search(/-----BEGIN [A-Z ]*PRIVATE KEY-----/);
     const cert = text.slice(0, at);
     const certificate = new X509Certificate(cert);
-    const ours = certificate.checkIP(context.settings.nodeIp) !== undefined && certificate.verify(new X509Certificate(context.settings.clusterCa).publicKey);
-    return ours && Date.parse(certificate.validTo) > Date.now() + 7 * 24 * 3600_000 ? { cert, key: text.slice(at) } : undefined;
+    const ours =
+      certificate.checkIP(context.settings.nodeIp) !== undefined &&
+      certificate.verify(new X509Certificate(context.settings.clusterCa).publicKey);
+    return ours && Date.parse(certificate.validTo) > Date.now() + 7 * 24 * 3600_000
+      ? { cert, key: text.slice(at) }
+      : undefined;
   } catch {
     return undefined;
   }

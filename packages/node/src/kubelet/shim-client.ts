@@ -6,6 +6,7 @@ import { spawn } from "node:child_process";
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
+import { luajit } from "./places.ts";
 
 export type ContainerState = {
   readonly id: string;
@@ -76,7 +77,7 @@ export class ShimClient {
   static async launch(luaDir: string, dir: string, spec: SandboxSpec): Promise<ShimClient> {
     await mkdir(dir, { recursive: true });
     await writeFile(join(dir, "sandbox.json"), JSON.stringify(spec));
-    await run("luajit", [join(luaDir, "pod-shim.lua"), dir]);
+    await run(luajit, [join(luaDir, "pod-shim.lua"), dir]);
     return new ShimClient(dir);
   }
 
@@ -94,9 +95,13 @@ export class ShimClient {
   static async lastStates(dir: string): Promise<ContainerState[]> {
     const names = await readdir(join(dir, "containers")).catch(() => [] as string[]);
     const states = await Promise.all(
-      names.filter((n) => n.endsWith(".json")).map(async (n) => JSON.parse(await readFile(join(dir, "containers", n), "utf8")) as ContainerState),
+      names
+        .filter((n) => n.endsWith(".json"))
+        .map(async (n) => JSON.parse(await readFile(join(dir, "containers", n), "utf8")) as ContainerState),
     );
-    return states.map((s) => (s.running ? { ...s, running: false, exitCode: 137, signal: 9, finishedAt: new Date().toISOString() } : s));
+    return states.map((s) =>
+      s.running ? { ...s, running: false, exitCode: 137, signal: 9, finishedAt: new Date().toISOString() } : s,
+    );
   }
 
   async status(): Promise<ContainerState[]> {
@@ -125,7 +130,9 @@ export class ShimClient {
     return new Promise((resolve, reject) => {
       let answered = false;
       socket.on("error", (err) => (answered ? undefined : reject(err)));
-      socket.on("close", () => (answered ? on.lost() : reject(new Error(`Cannot watch ${this.dir}: its shim closed the connection`))));
+      socket.on("close", () =>
+        answered ? on.lost() : reject(new Error(`Cannot watch ${this.dir}: its shim closed the connection`)),
+      );
       onLines(socket, (line) => {
         const message = JSON.parse(line) as { containers?: ContainerState[]; ended?: ContainerState };
         if (message.ended) on.ended(message.ended);
@@ -159,7 +166,9 @@ export class ShimClient {
     return new Promise((resolve, reject) => {
       const socket = connect(this.#socketPath());
       let text = "";
-      socket.setTimeout(30_000, () => socket.destroy(new Error(`Cannot command the shim in ${this.dir}: no answer in 30 s`)));
+      socket.setTimeout(30_000, () =>
+        socket.destroy(new Error(`Cannot command the shim in ${this.dir}: no answer in 30 s`)),
+      );
       socket.setEncoding("utf8");
       socket.on("data", (more: string) => (text += more));
       socket.on("error", reject);

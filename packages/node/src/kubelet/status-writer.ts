@@ -39,7 +39,12 @@ export class StatusWriter {
     while (this.#wanted && this.#wanted.text !== this.#sent && !this.#stopped) {
       const { text, status } = this.#wanted;
       try {
-        await this.#client.patch(pods, name, { type: "strategic", body: { metadata: { uid }, status } }, { namespace, subresource: "status" });
+        await this.#client.patch(
+          pods,
+          name,
+          { type: "strategic", body: { metadata: { uid }, status } },
+          { namespace, subresource: "status" },
+        );
         this.#sent = text;
       } catch (err) {
         // Another pod of that name (the uid is a precondition), or none: nothing is left to report to.

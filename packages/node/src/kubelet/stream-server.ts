@@ -9,7 +9,7 @@ import { WebSocketServer, type WebSocket } from "ws";
 import { execInPod } from "./exec-in-pod.ts";
 import type { Kubelet } from "./kubelet.ts";
 import type { PodWorker } from "./pod-worker.ts";
-import { parseRoute } from "./server.ts";
+import { parseRoute } from "./kubelet-route.ts";
 import { readFrames, writeFrame } from "./shim-frames.ts";
 
 const channelProtocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
@@ -23,9 +23,12 @@ export function serveUpgrade(kubelet: Kubelet, request: IncomingMessage, socket:
   const url = new URL(request.url ?? "/", "https://kubelet");
   const route = parseRoute(url.pathname);
   const worker = route && kubelet.findWorker(route.namespace, route.pod);
-  if (!route || !worker) return void socket.end(`HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\npod "${route?.pod ?? ""}" not found`);
+  if (!route || !worker)
+    return void socket.end(`HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\npod "${route?.pod ?? ""}" not found`);
   if (route.kind !== "portForward" && !worker.records.get(route.container)?.running) {
-    return void socket.end(`HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\ncontainer not found ("${route.container}")`);
+    return void socket.end(
+      `HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\ncontainer not found ("${route.container}")`,
+    );
   }
   server.handleUpgrade(request, socket, head, (web) => {
     web.on("error", () => {});
@@ -36,9 +39,16 @@ export function serveUpgrade(kubelet: Kubelet, request: IncomingMessage, socket:
   });
 }
 
-const flag = (query: URLSearchParams, ...names: string[]) => names.some((name) => ["true", "1"].includes(query.get(name) ?? ""));
+const flag = (query: URLSearchParams, ...names: string[]) =>
+  names.some((name) => ["true", "1"].includes(query.get(name) ?? ""));
 
-function serveExec(kubelet: Kubelet, worker: PodWorker, container: string, query: URLSearchParams, web: WebSocket): void {
+function serveExec(
+  kubelet: Kubelet,
+  worker: PodWorker,
+  container: string,
+  query: URLSearchParams,
+  web: WebSocket,
+): void {
   const tty = flag(query, "tty");
   const wantsStdin = flag(query, "stdin", "input");
   const running = execInPod(kubelet.context.places.lua, worker.execTarget(container), query.getAll("command"), tty);
@@ -74,11 +84,24 @@ function serveExec(kubelet: Kubelet, worker: PodWorker, container: string, query
 function exitStatus(code: number, error: string | undefined): unknown {
   if (error !== undefined) {
     const message = `error executing command in container: failed to exec in container: failed to start exec: OCI runtime exec failed: exec failed: unable to start container process: ${error}: unknown`;
-    return { metadata: {}, status: "Failure", message, reason: "InternalError", details: { causes: [{ message }] }, code: 500 };
+    return {
+      metadata: {},
+      status: "Failure",
+      message,
+      reason: "InternalError",
+      details: { causes: [{ message }] },
+      code: 500,
+    };
   }
   if (code === 0) return { metadata: {}, status: "Success" };
   const message = `command terminated with non-zero exit code: command terminated with exit code ${code}`;
-  return { metadata: {}, status: "Failure", reason: "NonZeroExitCode", message, details: { causes: [{ reason: "ExitCode", message: String(code) }] } };
+  return {
+    metadata: {},
+    status: "Failure",
+    reason: "NonZeroExitCode",
+    message,
+    details: { causes: [{ reason: "ExitCode", message: String(code) }] },
+  };
 }
 
 function serveAttach(worker: PodWorker, container: string, query: URLSearchParams, web: WebSocket): void {
@@ -110,7 +133,10 @@ function serveAttach(worker: PodWorker, container: string, query: URLSearchParam
 }
 
 async function servePortForward(worker: PodWorker, query: URLSearchParams, web: WebSocket): Promise<void> {
-  const ports = query.getAll("ports").flatMap((text) => text.split(",")).map(Number);
+  const ports = query
+    .getAll("ports")
+    .flatMap((text) => text.split(","))
+    .map(Number);
   const { connectTcp } = await import("@underlay/kernel/sockets");
   const netns = worker.netns;
   const timers = keepAlive(web);

@@ -7,12 +7,18 @@ const longestMessage = 4096;
 const longestLogTail = 2048;
 const mostLogLines = 80;
 
-export function terminationMessage(container: Container, state: ContainerState, from: { file: string; log: string }): string {
+export function terminationMessage(
+  container: Container,
+  state: ContainerState,
+  from: { file: string; log: string },
+): string {
   const text = readTail(from.file, longestMessage);
   if (text !== "") return text;
   if (container.terminationMessagePolicy !== "FallbackToLogsOnError" || state.exitCode === 0) return "";
   // Each log line is "<time> <stream> <F|P> <text>".
-  const lines = readTail(from.log, longestLogTail * 4).split("\n").filter(Boolean);
+  const lines = readTail(from.log, longestLogTail * 4)
+    .split("\n")
+    .filter(Boolean);
   return lines
     .slice(-mostLogLines)
     .map((line) => line.split(" ").slice(3).join(" "))

@@ -27,14 +27,16 @@ type File = { readonly data: Buffer; readonly mode: number };
 /** Makes (or refreshes) all volumes; the result maps a volume's name to its place on the node. */
 export async function prepareVolumes(pod: Pod, places: Places, sources: VolumeSources): Promise<Map<string, string>> {
   const made = new Map<string, string>();
-  for (const volume of pod.spec?.volumes ?? []) made.set(volume.name, await prepareVolume(pod, volume, places, sources));
+  for (const volume of pod.spec?.volumes ?? [])
+    made.set(volume.name, await prepareVolume(pod, volume, places, sources));
   return made;
 }
 
 /** Only the volumes whose contents can change while the pod runs. */
 export async function refreshVolumes(pod: Pod, places: Places, sources: VolumeSources): Promise<void> {
   for (const volume of pod.spec?.volumes ?? []) {
-    if (volume.configMap || volume.secret || volume.downwardAPI || volume.projected) await prepareVolume(pod, volume, places, sources);
+    if (volume.configMap || volume.secret || volume.downwardAPI || volume.projected)
+      await prepareVolume(pod, volume, places, sources);
   }
 }
 
@@ -47,10 +49,21 @@ async function prepareVolume(pod: Pod, volume: Volume, places: Places, sources: 
     await prepareEmptyDir(dir, volume.emptyDir.medium === "Memory", volume.emptyDir.sizeLimit, fsGroup);
     return dir;
   }
-  const kind = volume.configMap ? "configmap" : volume.secret ? "secret" : volume.downwardAPI ? "downward-api" : volume.projected ? "projected" : undefined;
+  const kind = volume.configMap
+    ? "configmap"
+    : volume.secret
+      ? "secret"
+      : volume.downwardAPI
+        ? "downward-api"
+        : volume.projected
+          ? "projected"
+          : undefined;
   if (!kind) {
-    const type = Object.keys(volume).find((key) => key !== "name" && volume[key as keyof Volume] !== undefined) ?? "unknown";
-    throw new MountError(`MountVolume.SetUp failed for volume "${volume.name}" : volumes of type ${type} are not supported on this node`);
+    const type =
+      Object.keys(volume).find((key) => key !== "name" && volume[key as keyof Volume] !== undefined) ?? "unknown";
+    throw new MountError(
+      `MountVolume.SetUp failed for volume "${volume.name}" : volumes of type ${type} are not supported on this node`,
+    );
   }
   const dir = volumeDir(places, uid, kind, volume.name);
   const files = await volumeFiles(pod, volume, sources);
@@ -58,7 +71,12 @@ async function prepareVolume(pod: Pod, volume: Volume, places: Places, sources: 
   return dir;
 }
 
-async function prepareEmptyDir(dir: string, inMemory: boolean, sizeLimit: string | undefined, fsGroup: number | undefined): Promise<void> {
+async function prepareEmptyDir(
+  dir: string,
+  inMemory: boolean,
+  sizeLimit: string | undefined,
+  fsGroup: number | undefined,
+): Promise<void> {
   const exists = await stat(dir).then(
     () => true,
     () => false,
@@ -79,7 +97,8 @@ async function prepareEmptyDir(dir: string, inMemory: boolean, sizeLimit: string
 
 async function prepareHostPath(path: string, type: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);
-  const wrong = (what: string) => new MountError(`MountVolume.SetUp failed for hostPath type check: ${path} is not a ${what}`);
+  const wrong = (what: string) =>
+    new MountError(`MountVolume.SetUp failed for hostPath type check: ${path} is not a ${what}`);
   switch (type) {
     case "DirectoryOrCreate":
       if (!found) await mkdir(path, { recursive: true });
@@ -102,7 +121,8 @@ async function prepareHostPath(path: string, type: string): Promise<string> {
       return path;
     case "CharDevice":
     case "BlockDevice":
-      if (!found || !(type === "CharDevice" ? found.isCharacterDevice() : found.isBlockDevice())) throw wrong(`${type}`);
+      if (!found || !(type === "CharDevice" ? found.isCharacterDevice() : found.isBlockDevice()))
+        throw wrong(`${type}`);
       return path;
     default:
       // No type: nothing is checked, and what does not exist is made as a directory, as container runtimes do.
@@ -122,13 +142,36 @@ type DownwardItem = {
 async function volumeFiles(pod: Pod, volume: Volume, sources: VolumeSources): Promise<Map<string, File>> {
   const files = new Map<string, File>();
   const where = { pod, volume: volume.name, sources, files };
-  if (volume.configMap) await addConfigMap(where, volume.configMap.name ?? "", volume.configMap.items as Items, volume.configMap.optional, volume.configMap.defaultMode ?? 0o644);
-  if (volume.secret) await addSecret(where, volume.secret.secretName ?? "", volume.secret.items as Items, volume.secret.optional, volume.secret.defaultMode ?? 0o644);
-  if (volume.downwardAPI) addDownward(where, (volume.downwardAPI.items ?? []) as DownwardItem[], volume.downwardAPI.defaultMode ?? 0o644);
+  if (volume.configMap)
+    await addConfigMap(
+      where,
+      volume.configMap.name ?? "",
+      volume.configMap.items as Items,
+      volume.configMap.optional,
+      volume.configMap.defaultMode ?? 0o644,
+    );
+  if (volume.secret)
+    await addSecret(
+      where,
+      volume.secret.secretName ?? "",
+      volume.secret.items as Items,
+      volume.secret.optional,
+      volume.secret.defaultMode ?? 0o644,
+    );
+  if (volume.downwardAPI)
+    addDownward(where, (volume.downwardAPI.items ?? []) as DownwardItem[], volume.downwardAPI.defaultMode ?? 0o644);
   const mode = volume.projected?.defaultMode ?? 0o644;
   for (const source of volume.projected?.sources ?? []) {
-    if (source.configMap) await addConfigMap(where, source.configMap.name ?? "", source.configMap.items as Items, source.configMap.optional, mode);
-    if (source.secret) await addSecret(where, source.secret.name ?? "", source.secret.items as Items, source.secret.optional, mode);
+    if (source.configMap)
+      await addConfigMap(
+        where,
+        source.configMap.name ?? "",
+        source.configMap.items as Items,
+        source.configMap.optional,
+        mode,
+      );
+    if (source.secret)
+      await addSecret(where, source.secret.name ?? "", source.secret.items as Items, source.secret.optional, mode);
     if (source.downwardAPI) addDownward(where, (source.downwardAPI.items ?? []) as DownwardItem[], mode);
     if (source.serviceAccountToken) {
       const { audience, expirationSeconds = 3600, path } = source.serviceAccountToken;
@@ -140,28 +183,53 @@ async function volumeFiles(pod: Pod, volume: Volume, sources: VolumeSources): Pr
 
 type Where = { pod: Pod; volume: string; sources: VolumeSources; files: Map<string, File> };
 
-async function addConfigMap(where: Where, name: string, items: Items, optional: boolean | undefined, mode: number): Promise<void> {
+async function addConfigMap(
+  where: Where,
+  name: string,
+  items: Items,
+  optional: boolean | undefined,
+  mode: number,
+): Promise<void> {
   const map = await where.sources.configMap(name);
-  if (!map && !optional) throw new MountError(`MountVolume.SetUp failed for volume "${where.volume}" : configmap "${name}" not found`);
+  if (!map && !optional)
+    throw new MountError(`MountVolume.SetUp failed for volume "${where.volume}" : configmap "${name}" not found`);
   const data = new Map<string, Buffer>();
   for (const [key, value] of Object.entries(map?.data ?? {})) data.set(key, Buffer.from(value));
   for (const [key, value] of Object.entries(map?.binaryData ?? {})) data.set(key, Buffer.from(value, "base64"));
   pick(where, data, items, optional, mode, "configmap");
 }
 
-async function addSecret(where: Where, name: string, items: Items, optional: boolean | undefined, mode: number): Promise<void> {
+async function addSecret(
+  where: Where,
+  name: string,
+  items: Items,
+  optional: boolean | undefined,
+  mode: number,
+): Promise<void> {
   const secret = await where.sources.secret(name);
-  if (!secret && !optional) throw new MountError(`MountVolume.SetUp failed for volume "${where.volume}" : secret "${name}" not found`);
-  const data = new Map(Object.entries(secret?.data ?? {}).map(([key, value]) => [key, Buffer.from(value, "base64")] as const));
+  if (!secret && !optional)
+    throw new MountError(`MountVolume.SetUp failed for volume "${where.volume}" : secret "${name}" not found`);
+  const data = new Map(
+    Object.entries(secret?.data ?? {}).map(([key, value]) => [key, Buffer.from(value, "base64")] as const),
+  );
   pick(where, data, items, optional, mode, "secret");
 }
 
-function pick(where: Where, data: Map<string, Buffer>, items: Items, optional: boolean | undefined, mode: number, kind: string): void {
+function pick(
+  where: Where,
+  data: Map<string, Buffer>,
+  items: Items,
+  optional: boolean | undefined,
+  mode: number,
+  kind: string,
+): void {
   for (const item of items ?? [...data.keys()].map((key) => ({ key, path: key, mode: undefined }))) {
     const value = data.get(item.key);
     if (value === undefined) {
       if (optional) continue;
-      throw new MountError(`MountVolume.SetUp failed for volume "${where.volume}" : references non-existent ${kind} key: ${item.key}`);
+      throw new MountError(
+        `MountVolume.SetUp failed for volume "${where.volume}" : references non-existent ${kind} key: ${item.key}`,
+      );
     }
     where.files.set(item.path, { data: value, mode: item.mode ?? mode });
   }
@@ -203,7 +271,8 @@ async function writeAtomically(dir: string, files: Map<string, File>, fsGroup: n
   await rename(join(dir, "..data_tmp"), join(dir, "..data"));
   const tops = new Set([...files.keys()].map((path) => path.split("/")[0] ?? path));
   for (const name of tops) await symlink(join("..data", name), join(dir, name)).catch(() => {});
-  for (const name of await readdir(dir)) if (!name.startsWith("..") && !tops.has(name)) await rm(join(dir, name), { force: true });
+  for (const name of await readdir(dir))
+    if (!name.startsWith("..") && !tops.has(name)) await rm(join(dir, name), { force: true });
   if (old && old !== version) await rm(join(dir, old), { recursive: true, force: true });
   written.set(dir, print);
 }
@@ -212,7 +281,8 @@ async function writeAtomically(dir: string, files: Map<string, File>, fsGroup: n
 export async function removeVolumes(pod: Pod, places: Places): Promise<void> {
   const uid = pod.metadata.uid ?? "";
   for (const volume of pod.spec?.volumes ?? []) {
-    if (volume.emptyDir?.medium === "Memory") await run("umount", [volumeDir(places, uid, "empty-dir", volume.name)]).catch(() => {});
+    if (volume.emptyDir?.medium === "Memory")
+      await run("umount", [volumeDir(places, uid, "empty-dir", volume.name)]).catch(() => {});
   }
   for (const key of written.keys()) if (key.includes(`/${uid}/`)) written.delete(key);
   await rm(join(places.pods, uid), { recursive: true, force: true });

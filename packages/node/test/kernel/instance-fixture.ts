@@ -4,7 +4,16 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -35,13 +44,23 @@ export type Instance = {
   writeCniConfig(): void;
   kubeletPid(): number | undefined;
   /** Runs a command in a container through the API server; the status object tells the exit code. */
-  exec(pod: string, command: readonly string[]): Promise<{ output: string; status: { status: string; message?: string; details?: { causes?: { message: string }[] } } }>;
+  exec(
+    pod: string,
+    command: readonly string[],
+  ): Promise<{
+    output: string;
+    status: { status: string; message?: string; details?: { causes?: { message: string }[] } };
+  }>;
   log(pod: string, query?: string): Promise<string>;
   stop(): Promise<void>;
 };
 
 /** Waits for a condition; fails with what it waited for. */
-export async function until<T>(what: string, look: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 20_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  look: () => Promise<T | undefined | false> | T | undefined | false,
+  timeoutMs = 20_000,
+): Promise<T> {
   const giveUpAt = Date.now() + timeoutMs;
   for (;;) {
     const seen = await look();
@@ -63,7 +82,9 @@ export async function bootInstance(): Promise<Instance> {
   };
   const stop = async () => {
     for (const child of children) child.kill("SIGKILL");
-    await Promise.all(children.map((c) => until("a process to end", () => c.exitCode !== null || c.signalCode !== null)));
+    await Promise.all(
+      children.map((c) => until("a process to end", () => c.exitCode !== null || c.signalCode !== null)),
+    );
     deleteNetns(netns);
     rmSync(dir, { recursive: true, force: true });
   };
@@ -76,7 +97,12 @@ export async function bootInstance(): Promise<Instance> {
     start([process.execPath, join(repo, "packages/control-plane/src/apiserver/main.ts"), join(api, "settings.json")]);
     const config = await until("the API server", () => findConfig(join(api, "admin.kubeconfig")));
     const client = new KubeClient(config);
-    await until("the API server's answer", () => client.request("GET", "/readyz", { retryForMs: 0 }).then(() => true, () => false));
+    await until("the API server's answer", () =>
+      client.request("GET", "/readyz", { retryForMs: 0 }).then(
+        () => true,
+        () => false,
+      ),
+    );
     const root = join(dir, "root");
     await writeNodeFiles(root, api);
     const boot = {
@@ -86,11 +112,26 @@ export async function bootInstance(): Promise<Instance> {
       repoDir: repo,
       caCertFile: join(api, "pki/ca.crt"),
       nodeBinary: process.execPath,
-      kubelet: { argv: [process.execPath, join(repo, "packages/node/src/kubelet/main.ts"), "--settings", "/etc/kubernetes/settings.json", "--kubeconfig", "/etc/kubernetes/kubeconfig"] },
+      kubelet: {
+        argv: [
+          process.execPath,
+          join(repo, "packages/node/src/kubelet/main.ts"),
+          "--settings",
+          "/etc/kubernetes/settings.json",
+          "--kubeconfig",
+          "/etc/kubernetes/kubeconfig",
+        ],
+      },
       resolvConf: "nameserver 10.42.0.2\n",
     };
     writeFileSync(join(dir, "boot.json"), JSON.stringify(boot));
-    const init = start(["nsenter", `--net=/run/netns/${netns}`, "luajit", join(repo, ".build/lua/instance-init.lua"), join(dir, "boot.json")]);
+    const init = start([
+      "nsenter",
+      `--net=/run/netns/${netns}`,
+      "luajit",
+      join(repo, ".build/lua/instance-init.lua"),
+      join(dir, "boot.json"),
+    ]);
     const inner = await until("the instance's pid 1", () => childrenOf(init.pid ?? 0)[0]);
     return {
       client,
@@ -99,7 +140,8 @@ export async function bootInstance(): Promise<Instance> {
       writeCniConfig: () => writeFileSync(join(`/proc/${inner}/root`, "etc/cni/net.d/10-test.conflist"), cniConfig),
       kubeletPid: () => childrenOf(inner).find((pid) => readText(`/proc/${pid}/cmdline`).includes("kubelet/main.ts")),
       exec: (pod, command) => exec(config, pod, command),
-      log: (pod, query = "") => client.request<string>("GET", `/api/v1/namespaces/default/pods/${pod}/log${query}`, { accept: "text/plain" }),
+      log: (pod, query = "") =>
+        client.request<string>("GET", `/api/v1/namespaces/default/pods/${pod}/log${query}`, { accept: "text/plain" }),
       stop: async () => {
         client.close();
         await stop();
@@ -115,7 +157,12 @@ export async function bootInstance(): Promise<Instance> {
 const cniConfig = JSON.stringify({
   cniVersion: "1.0.0",
   name: "test",
-  plugins: [{ type: "ptp", ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/24" }]], routes: [{ dst: "0.0.0.0/0" }] } }],
+  plugins: [
+    {
+      type: "ptp",
+      ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/24" }]], routes: [{ dst: "0.0.0.0/0" }] },
+    },
+  ],
 });
 
 function makeNetwork(netns: string): void {
@@ -136,21 +183,31 @@ async function findConfig(file: string): Promise<KubeConfig | undefined> {
 }
 
 async function writeNodeFiles(root: string, api: string): Promise<void> {
-  const ca = { cert: readFileSync(join(api, "pki/ca.crt"), "utf8"), key: readFileSync(join(api, "pki/ca.key"), "utf8") };
+  const ca = {
+    cert: readFileSync(join(api, "pki/ca.crt"), "utf8"),
+    key: readFileSync(join(api, "pki/ca.key"), "utf8"),
+  };
   const subject = { commonName: `system:node:${nodeName}`, organizations: ["system:nodes"] };
   const user = await issueLeaf(ca, { ...subject, usage: "client" });
   const serving = await issueLeaf(ca, { ...subject, names: [nodeIp, nodeName], usage: "server" });
   const base64 = (text: string) => Buffer.from(text).toString("base64");
   mkdirSync(join(root, "etc/kubernetes"), { recursive: true });
   mkdirSync(join(root, "var/lib/kubelet/pki"), { recursive: true });
-  writeFileSync(join(root, "etc/kubernetes/settings.json"), JSON.stringify({ nodeName, nodeIp, clusterDns: ["172.20.0.10"], backOff: { initialMs: 300, maxMs: 1000 } }));
+  writeFileSync(
+    join(root, "etc/kubernetes/settings.json"),
+    JSON.stringify({ nodeName, nodeIp, clusterDns: ["172.20.0.10"], backOff: { initialMs: 300, maxMs: 1000 } }),
+  );
   writeFileSync(
     join(root, "etc/kubernetes/kubeconfig"),
     JSON.stringify({
       "current-context": "x",
       contexts: [{ name: "x", context: { cluster: "x", user: "x" } }],
-      clusters: [{ name: "x", cluster: { server: "https://127.0.0.1:443", "certificate-authority-data": base64(ca.cert) } }],
-      users: [{ name: "x", user: { "client-certificate-data": base64(user.cert), "client-key-data": base64(user.key) } }],
+      clusters: [
+        { name: "x", cluster: { server: "https://127.0.0.1:443", "certificate-authority-data": base64(ca.cert) } },
+      ],
+      users: [
+        { name: "x", user: { "client-certificate-data": base64(user.cert), "client-key-data": base64(user.key) } },
+      ],
     }),
   );
   writeFileSync(join(root, "var/lib/kubelet/pki/kubelet-server-current.pem"), serving.cert + serving.key);
@@ -158,10 +215,18 @@ async function writeNodeFiles(root: string, api: string): Promise<void> {
 
 async function exec(config: KubeConfig, pod: string, command: readonly string[]) {
   const credentials = await config.credentials?.(false);
-  const query = new URLSearchParams([["stdout", "true"], ["stderr", "true"], ...command.map((word): [string, string] => ["command", word])]);
+  const query = new URLSearchParams([
+    ["stdout", "true"],
+    ["stderr", "true"],
+    ...command.map((word): [string, string] => ["command", word]),
+  ]);
   const { ca } = config.tls;
   const { cert, key } = { ...config.tls, ...credentials };
-  const socket = new WebSocket(`${config.server.replace("https", "wss")}/api/v1/namespaces/default/pods/${pod}/exec?${query}`, ["v5.channel.k8s.io"], { ca, cert, key });
+  const socket = new WebSocket(
+    `${config.server.replace("https", "wss")}/api/v1/namespaces/default/pods/${pod}/exec?${query}`,
+    ["v5.channel.k8s.io"],
+    { ca, cert, key },
+  );
   return new Promise<Awaited<ReturnType<Instance["exec"]>>>((done, fail) => {
     let output = "";
     let status = { status: "none" };

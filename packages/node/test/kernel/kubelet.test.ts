@@ -5,7 +5,15 @@ import { join } from "node:path";
 import type { Pod } from "@underlay/kube/objects";
 import { configMaps, nodes, pods } from "@underlay/kube/resources";
 import { Rtnl } from "@underlay/kernel/rtnetlink";
-import { bootInstance, listFolder, missingForInstance, nodeName, readText, until, type Instance } from "./instance-fixture.ts";
+import {
+  bootInstance,
+  listFolder,
+  missingForInstance,
+  nodeName,
+  readText,
+  until,
+  type Instance,
+} from "./instance-fixture.ts";
 
 const image = "registry.k8s.io/pause:3.9";
 const inDefault = { namespace: "default" };
@@ -19,8 +27,14 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
   after(async () => instance?.stop());
 
   const create = (name: string, spec: object) =>
-    instance.client.create(pods, { apiVersion: "v1", kind: "Pod", metadata: { name, namespace: "default" }, spec: { nodeName, ...spec } } as unknown as Pod);
-  const one = (name: string, script: string, more: object = {}, spec: object = {}) => create(name, { containers: [{ name: "c", image, command: sh(script), ...more }], ...spec });
+    instance.client.create(pods, {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace: "default" },
+      spec: { nodeName, ...spec },
+    } as unknown as Pod);
+  const one = (name: string, script: string, more: object = {}, spec: object = {}) =>
+    create(name, { containers: [{ name: "c", image, command: sh(script), ...more }], ...spec });
   const podWhen = (name: string, what: string, look: (pod: Pod) => unknown) =>
     until(`pod ${name}: ${what}`, async () => {
       const pod = await instance.client.find(pods, name, inDefault);
@@ -28,31 +42,58 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
     });
   const ready = (pod: Pod) => pod.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True");
   const first = (pod: Pod) => pod.status?.containerStatuses?.[0];
-  const shimState = (pod: Pod, id: string) => JSON.parse(readText(instance.path(`/run/underlay/pods/${pod.metadata.uid}/containers/${id.replace("underlay://", "")}.json`))) as { pid: number };
-  const gone = (name: string) => until(`pod ${name} to be gone`, async () => !(await instance.client.find(pods, name, inDefault)));
+  const shimState = (pod: Pod, id: string) =>
+    JSON.parse(
+      readText(
+        instance.path(`/run/underlay/pods/${pod.metadata.uid}/containers/${id.replace("underlay://", "")}.json`),
+      ),
+    ) as { pid: number };
+  const gone = (name: string) =>
+    until(`pod ${name} to be gone`, async () => !(await instance.client.find(pods, name, inDefault)));
 
   test("a node is not ready until a CNI configuration is there", async () => {
-    const notReady = await until("the node", () => instance.client.find(nodes, nodeName).then((n) => n?.status?.conditions?.find((c) => c.type === "Ready")));
+    const notReady = await until("the node", () =>
+      instance.client.find(nodes, nodeName).then((n) => n?.status?.conditions?.find((c) => c.type === "Ready")),
+    );
     assert.equal(notReady.status, "False");
     assert.equal(notReady.reason, "KubeletNotReady");
     assert.match(notReady.message ?? "", /cni plugin not initialized/);
     instance.writeCniConfig();
     const node = await until("the node to be ready", async () => {
       const seen = await instance.client.get(nodes, nodeName);
-      return seen.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True") && !seen.spec?.taints?.some((t) => t.key.includes("not-ready")) && seen;
+      return (
+        seen.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True") &&
+        !seen.spec?.taints?.some((t) => t.key.includes("not-ready")) &&
+        seen
+      );
     });
     assert.equal(node.spec?.providerID, "aws:///us-west-2a/i-00000000000000000");
     assert.equal(node.status?.capacity?.["pods"], "29");
   });
 
   test("a pod runs with its user, environment, files and address; exec and logs reach it", async () => {
-    await instance.client.create(configMaps, { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "cm", namespace: "default" }, data: { "a.txt": "from the map" } });
+    await instance.client.create(configMaps, {
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: { name: "cm", namespace: "default" },
+      data: { "a.txt": "from the map" },
+    });
     await create("web", {
       volumes: [
         { name: "cm", configMap: { name: "cm" } },
         { name: "tmp", emptyDir: { medium: "Memory" } },
       ],
-      initContainers: [{ name: "init", image, command: sh("cat /cm/a.txt > /tmp/copy"), volumeMounts: [{ name: "cm", mountPath: "/cm" }, { name: "tmp", mountPath: "/tmp" }] }],
+      initContainers: [
+        {
+          name: "init",
+          image,
+          command: sh("cat /cm/a.txt > /tmp/copy"),
+          volumeMounts: [
+            { name: "cm", mountPath: "/cm" },
+            { name: "tmp", mountPath: "/tmp" },
+          ],
+        },
+      ],
       containers: [
         {
           name: "c",
@@ -69,7 +110,10 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
     const ip = pod.status?.podIP ?? "";
     assert.match(ip, /^10\.99\.0\./);
     assert.equal(pod.status?.initContainerStatuses?.[0]?.state?.terminated?.exitCode, 0);
-    const seen = await instance.exec("web", sh("id -u; cat /tmp/copy; echo; echo $IP; hostname; touch /x 2>&1; ls /proc/1/root/work 2>&1; exit 7"));
+    const seen = await instance.exec(
+      "web",
+      sh("id -u; cat /tmp/copy; echo; echo $IP; hostname; touch /x 2>&1; ls /proc/1/root/work 2>&1; exit 7"),
+    );
     assert.deepEqual(seen.output.split("\n").slice(0, 4), ["1000", "from the map", ip, "web"]);
     assert.match(seen.output, /touch: cannot touch '\/x': Read-only file system/);
     assert.equal(seen.status.details?.causes?.[0]?.message, "7");
@@ -90,7 +134,9 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
       const next = instance.kubeletPid();
       return next !== undefined && next !== kubelet;
     });
-    const seen = await until("exec through the new kubelet", () => instance.exec("web", ["cat", "/proc/1/stat"]).catch(() => undefined));
+    const seen = await until("exec through the new kubelet", () =>
+      instance.exec("web", ["cat", "/proc/1/stat"]).catch(() => undefined),
+    );
     assert.equal(seen.status.status, "Success");
     const later = await instance.client.get(pods, "web", inDefault);
     assert.equal(later.status?.podIP, before.status?.podIP);
@@ -98,12 +144,20 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
     assert.equal(first(later)?.containerID, first(before)?.containerID);
     assert.equal(shimState(later, first(later)?.containerID ?? "").pid, pid);
     const ticks = [...(await instance.log("web", "?container=c")).matchAll(/^tick (\d+)$/gm)].map((m) => Number(m[1]));
-    assert.deepEqual(ticks, ticks.map((_, i) => i), "the log has no gap");
+    assert.deepEqual(
+      ticks,
+      ticks.map((_, i) => i),
+      "the log has no gap",
+    );
   });
 
   test("a container that fails is started again with back-off, and its last run can be read", async () => {
     await one("crash", "echo boom; exit 3", { terminationMessagePolicy: "FallbackToLogsOnError" });
-    const pod = await podWhen("crash", "in a crash loop", (p) => first(p)?.state?.waiting?.reason === "CrashLoopBackOff" && (first(p)?.restartCount ?? 0) >= 1);
+    const pod = await podWhen(
+      "crash",
+      "in a crash loop",
+      (p) => first(p)?.state?.waiting?.reason === "CrashLoopBackOff" && (first(p)?.restartCount ?? 0) >= 1,
+    );
     const last = first(pod)?.lastState?.terminated;
     assert.equal(last?.exitCode, 3);
     assert.equal(last?.message?.trim(), "boom");
@@ -128,11 +182,19 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
     await one("no-image", "true", { image: "example.com/nothing:1" });
     await create("no-program", { restartPolicy: "Never", containers: [{ name: "c", image, command: ["/nothing"] }] });
     await create("no-map", { containers: [{ name: "c", image, envFrom: [{ configMapRef: { name: "absent" } }] }] });
-    const pulling = await podWhen("no-image", "back-off", (p) => first(p)?.state?.waiting?.reason === "ImagePullBackOff");
+    const pulling = await podWhen(
+      "no-image",
+      "back-off",
+      (p) => first(p)?.state?.waiting?.reason === "ImagePullBackOff",
+    );
     assert.match(first(pulling)?.state?.waiting?.message ?? "", /example\.com\/nothing:1.*registry\.k8s\.io\/pause/s);
     const noProgram = await podWhen("no-program", "failed", (p) => p.status?.phase === "Failed");
     assert.equal(first(noProgram)?.state?.terminated?.reason, "StartError");
-    const noMap = await podWhen("no-map", "refused", (p) => first(p)?.state?.waiting?.reason === "CreateContainerConfigError");
+    const noMap = await podWhen(
+      "no-map",
+      "refused",
+      (p) => first(p)?.state?.waiting?.reason === "CreateContainerConfigError",
+    );
     assert.equal(first(noMap)?.state?.waiting?.message, 'configmap "absent" not found');
   });
 
@@ -152,7 +214,8 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
 
   test("deletion is graceful and leaves nothing", async () => {
     const all = await instance.client.list(pods, inDefault);
-    for (const pod of all.items) await instance.client.delete(pods, pod.metadata.name ?? "", { ...inDefault, gracePeriodSeconds: 2 });
+    for (const pod of all.items)
+      await instance.client.delete(pods, pod.metadata.name ?? "", { ...inDefault, gracePeriodSeconds: 2 });
     for (const pod of all.items) await gone(pod.metadata.name ?? "");
     await until("the folders to go", () => listFolder(instance.path("/var/lib/kubelet/pods")).length === 0);
     assert.deepEqual(listFolder(instance.path("/run/netns")), []);
@@ -171,7 +234,8 @@ function hostPid(instance: Instance, inside: number): number {
     if (!/^\d+$/.test(name)) continue;
     const status = readText(`/proc/${name}/status`);
     const numbers = /^NSpid:\s+(.*)$/m.exec(status)?.[1]?.split(/\s+/) ?? [];
-    if (numbers.includes(String(inside)) && readText(`/proc/${name}/stat`).split(" ")[21] === wanted) return Number(name);
+    if (numbers.includes(String(inside)) && readText(`/proc/${name}/stat`).split(" ")[21] === wanted)
+      return Number(name);
   }
   throw new Error(`Cannot find process ${inside} of the instance on the host`);
 }
