@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { checkpointFile, formatCheckpoint, parseCheckpoint, type Allocation } from "./checkpoint.ts";
+import { checkpointFile, forgiveTornCheckpoint, formatCheckpoint, parseCheckpoint, type Allocation } from "./checkpoint.ts";
 
 /** As the Go program writes it: field order, digits beyond 2^53, omitted empty metadata, a newline at the end. */
 const text =
@@ -47,4 +47,12 @@ test("checkpointFile() writes mode 0600, replaces whole, and reads nothing where
   assert.equal(statSync(file).mode & 0o777, 0o600);
   writeFileSync(`${file}.tmp1`, "half a checkp");
   assert.deepEqual(store.read(), allocations);
+});
+
+test("forgiveTornCheckpoint() starts empty only where no pod link is left", () => {
+  const torn = { read: () => parseCheckpoint(text.slice(0, 200)), write: () => {} };
+  assert.equal(forgiveTornCheckpoint(torn, () => false).read(), undefined);
+  assert.throws(() => forgiveTornCheckpoint(torn, () => true).read(), { code: "checkpoint-unreadable" });
+  const newer = { read: () => parseCheckpoint('{"version":"vpc-cni-ipam/2","allocations":[]}'), write: () => {} };
+  assert.throws(() => forgiveTornCheckpoint(newer, () => false).read(), { code: "checkpoint-version" });
 });

@@ -11,7 +11,7 @@ import type { Netns } from "@underlay/kernel/netns";
 import { writeSysctl } from "@underlay/kernel/sysctl";
 import { serveUnixFd } from "@underlay/kernel/unix-fd";
 import type { Log } from "@underlay/log/log";
-import { checkpointFile, type CheckpointStore } from "./checkpoint.ts";
+import { checkpointFile, forgiveTornCheckpoint, type CheckpointStore } from "./checkpoint.ts";
 import type { CniRequest } from "./cni-request.ts";
 import type { Clock } from "./clock.ts";
 import { Datastore } from "./datastore.ts";
@@ -107,7 +107,11 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
       node.warn("MissingIAMPermissions", `Unauthorized operation: failed to call ${action} due to missing permissions. ${message}`);
     },
   });
-  const datastore = new Datastore(options.checkpoint ?? checkpointFile(settings.backingStore), settings.cooldownMs);
+  const podLink = /^.{0,4}[0-9a-f]{11}$/;
+  const checkpoint = forgiveTornCheckpoint(options.checkpoint ?? checkpointFile(settings.backingStore), () =>
+    [...host.linkNames()].some((name) => podLink.test(name)),
+  );
+  const datastore = new Datastore(checkpoint, settings.cooldownMs);
   const pool = new Pool({
     datastore,
     enis,

@@ -10,6 +10,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { createEc2Client, type Ec2Client } from "@underlay/aws/ec2-client";
 import { createNetns, deleteNetns, listNetns, netnsPath } from "@underlay/kernel/netns";
+import { writeSysctl } from "@underlay/kernel/sysctl";
 import { createAuthority } from "@underlay/pki/authority";
 
 const repo = fileURLToPath(new URL("../../../..", import.meta.url)).replace(/\/$/, "");
@@ -105,6 +106,8 @@ export class CloudNode {
       const { Reservations } = await ec2.send("DescribeInstances", { InstanceIds: [this.instanceId] });
       return Reservations?.[0]?.Instances?.[0]?.State?.Name === "running" && this.run(this.netns, "ip", "-o", "link").includes("eth0");
     });
+    // The operating system's part, which the sleeping init does not do.
+    writeSysctl(this.netns, "net.ipv4.ip_forward", 1);
   }
 
   /** Starts aws-node in the instance; resolves when it serves. */

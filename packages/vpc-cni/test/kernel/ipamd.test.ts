@@ -60,6 +60,18 @@ test("27 pods fill three ENIs, the next has to wait", async () => {
   assert.match(String(refused.json["details"]), /27 addresses, 27 assigned/);
 });
 
+test("a pod leaves the VPC as its node, from the primary ENI, whichever ENI its address is on", async () => {
+  const [primary, second] = await node.enis();
+  const isOn = (eni: typeof primary, address: string) => eni?.PrivateIpAddresses?.some((one) => one.PrivateIpAddress === address) === true;
+  const publicAddress = primary?.Association?.PublicIp;
+  for (const eni of [primary, second]) {
+    const pod = pods.find((one) => isOn(eni, one.address));
+    assert.ok(pod);
+    const seen = node.run(pod.pod, "curl", "-sf", "-m", "5", "http://192.0.2.10/");
+    assert.match(seen, new RegExp(`"${publicAddress?.replaceAll(".", "\\.")}"`), `pod ${pod.address}: ${seen}`);
+  }
+});
+
 test("kill -9 and start: every pod keeps its address and nobody gets it twice", async () => {
   await node.stopIpamd("SIGKILL");
   await node.startIpamd();
