@@ -19,6 +19,9 @@ export type TestServer = AsyncDisposable & {
   ok(args: readonly string[], input?: string): Promise<string>;
 };
 
+/** Another kubectl than the first of the path: `UNDERLAY_TEST_KUBECTL=/usr/bin/kubectl.1.28 node --test …`. */
+export const kubectlProgram = process.env["UNDERLAY_TEST_KUBECTL"] ?? "kubectl";
+
 const silent = { debug() {}, info() {}, warn() {}, error: (event: string, fields?: unknown) => console.error(event, fields), child: () => silent };
 
 export async function startTestServer(more: Record<string, unknown> = {}): Promise<TestServer> {
@@ -26,7 +29,7 @@ export async function startTestServer(more: Record<string, unknown> = {}): Promi
   const settings = completeSettings({ ...more, stateDir, kubePort: 0 });
   const server = await startApiServer(settings, { log: silent as never });
   const kubeconfig = join(stateDir, "admin.kubeconfig");
-  const kubectl = (args: readonly string[], input?: string) => run(["kubectl", "--kubeconfig", kubeconfig, "--cache-dir", join(stateDir, "cache"), ...args], input);
+  const kubectl = (args: readonly string[], input?: string) => run([kubectlProgram, "--kubeconfig", kubeconfig, "--cache-dir", join(stateDir, "cache"), ...args], input);
   return {
     server, stateDir, kubeconfig, kubectl,
     authority: {

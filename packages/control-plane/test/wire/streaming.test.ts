@@ -6,7 +6,7 @@ import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { startTestServer, until, type TestServer } from "./api-server.ts";
+import { kubectlProgram, startTestServer, until, type TestServer } from "./api-server.ts";
 import { KubeletStandIn } from "./kubelet-stand-in.ts";
 import type { Stored } from "../../src/apiserver/stored.ts";
 
@@ -80,7 +80,7 @@ for (const [wire, env] of [["WebSocket", "true"], ["SPDY", "false"]] as const) {
 
   test(`port-forward over ${wire} carries connections and tells refused ones`, async () => {
     const echo = await echoServer();
-    const forward = spawn("kubectl", ["--kubeconfig", cluster.kubeconfig, "port-forward", "pod/web", `:${(echo.address() as AddressInfo).port}`], {
+    const forward = spawn(kubectlProgram, ["--kubeconfig", cluster.kubeconfig, "port-forward", "pod/web", `:${(echo.address() as AddressInfo).port}`], {
       env: { ...process.env, KUBECTL_PORT_FORWARD_WEBSOCKETS: env },
     });
     try {
@@ -132,7 +132,7 @@ test("logs gives lines, and logs -f gives those that come later as they come", a
   kubelet.log("two");
   assert.equal(await cluster.ok(["logs", "web"]), "one\ntwo\n");
   assert.equal(await cluster.ok(["logs", "web", "--tail=1"]), "two\n");
-  const follow = spawn("kubectl", ["--kubeconfig", cluster.kubeconfig, "logs", "-f", "web", "--tail=1"]);
+  const follow = spawn(kubectlProgram, ["--kubeconfig", cluster.kubeconfig, "logs", "-f", "web", "--tail=1"]);
   try {
     let out = "";
     follow.stdout.on("data", (chunk) => (out += chunk));
