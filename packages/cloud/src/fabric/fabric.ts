@@ -203,6 +203,8 @@ export class LinuxFabric implements Fabric {
         strange: summarise(remove),
         wrong: summarise(replace.map(({ to }) => to)),
       });
+      // A namespace made again has no listeners yet.
+      for (const listener of this.#listeners) listener(this.#state!);
     }).catch((err: unknown) => {
       this.#unsure = true;
       log.error("cannot repair drift", { err });

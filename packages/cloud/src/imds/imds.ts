@@ -22,7 +22,7 @@ const ttlHeader = "x-aws-ec2-metadata-token-ttl-seconds";
 
 /** An HTTP server for the caller to start on the router's descriptor. */
 export function createImds(options: ImdsOptions): Server {
-  const server = createServer((request, response) => {
+  return createServer((request, response) => {
     request.resume();
     try {
       answer(options, request, response);
@@ -31,8 +31,6 @@ export function createImds(options: ImdsOptions): Server {
       if (!response.headersSent) refuse(response, 500);
     }
   });
-  server.keepAliveTimeout = 30_000;
-  return server;
 }
 
 function answer({ vpcId, view, tokens }: ImdsOptions, request: IncomingMessage, response: ServerResponse): void {

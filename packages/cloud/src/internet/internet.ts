@@ -49,6 +49,8 @@ const apiNames = (region: string): string[] => [
 
 /** Starts an HTTP server on an address of a namespace; closing it ends its connections, which would keep the namespace alive. */
 export function serve(server: Server | TlsServer, netns: string, address: string, port: number): { close(): void } {
+  // Longer than clients keep a connection for reuse: they must not send into one that is just being closed.
+  server.keepAliveTimeout = 60_000;
   server.listen({ fd: listenTcp({ netns, address, port }) });
   return {
     close: () => {

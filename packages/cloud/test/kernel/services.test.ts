@@ -8,9 +8,9 @@ import { test } from "node:test";
 import { createAuthority } from "@underlay/pki/authority";
 import { netnsPath } from "@underlay/kernel/netns";
 import { openListeners } from "../../src/fabric/listeners.ts";
-import { instanceNetns, internetNetns } from "../../src/fabric/places.ts";
+import { instanceNetns, internetNetns, routerNetns } from "../../src/fabric/places.ts";
 import type { CloudView } from "../../src/fabric/seam.ts";
-import { addInstance, addInternet, addVpc, copy, emptyState, withFabric, type State } from "./world.ts";
+import { addInstance, addInternet, addVpc, copy, emptyState, run, withFabric, type State } from "./world.ts";
 
 const credentials = {
   accessKeyId: "ASIA1",
@@ -79,6 +79,7 @@ async function withListeners(
     internet: string;
     caFile: string;
     set(state: State): Promise<void>;
+    audit(): Promise<void>;
   }) => Promise<void>,
 ): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "underlay-listeners-"));
@@ -113,7 +114,15 @@ async function withListeners(
           current = next;
           await fabric.apply(next, "everything");
         };
-        await work({ state, node, twin, internet: internetNetns(clusterId), caFile: caCertFile, set });
+        await work({
+          state,
+          node,
+          twin,
+          internet: internetNetns(clusterId),
+          caFile: caCertFile,
+          set,
+          audit: () => fabric.audit(),
+        });
       } finally {
         await listeners.close();
       }
@@ -334,5 +343,16 @@ test("listeners follow their VPCs and let a removed one's namespace go", async (
     const twin = instanceNetns(state.clusterId, "i-twin");
     while ((await curl(twin, `${imds}/latest/meta-data/instance-id`)) !== "i-twin")
       assert.ok(Date.now() < deadline, "IMDS is back");
+  });
+});
+
+test("listeners come back with a router that somebody deleted", async () => {
+  await withListeners(async ({ state, node, audit }) => {
+    run(node, "ip", "netns", "del", routerNetns(state.clusterId, "vpc-1"));
+    await audit();
+    const deadline = Date.now() + 5000;
+    while ((await status(node, `${imds}/latest/meta-data/`)) !== "401")
+      assert.ok(Date.now() < deadline, "IMDS is back");
+    assert.equal(await ask(node, "dig", "+short", "+time=2", "@10.7.0.2", "www.example.com"), "192.0.2.10");
   });
 });
