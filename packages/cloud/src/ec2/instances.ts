@@ -15,7 +15,7 @@ import { attachEni, enisOf } from "./network-interface-attachments.ts";
 import { privateDnsName } from "./network-interface-view.ts";
 import { createEni, groupsFor, removeEni, type Eni } from "./network-interfaces.ts";
 import { pageOf } from "./pages.ts";
-import { freeCount } from "./subnets.ts";
+import { blockOf, freeCount, type Subnet } from "./subnets.ts";
 import { tagsFrom } from "./tags.ts";
 
 export type InstanceState = "pending" | "running" | "shutting-down" | "terminated";
@@ -142,7 +142,7 @@ function primaryEniFor(world: World, { network, eniTags = {} }: InstanceRequest)
     subnetId: subnet.id,
     description: network.description ?? "",
     groupIds: groupsFor(world, subnet.vpcId, network.groupIds),
-    primaryAddress: network.privateAddress,
+    primaryAddress: network.privateAddress ?? unusedAddress(world, subnet),
     secondaryCount: network.secondaryCount,
     prefixCount: network.prefixCount,
     tags: eniTags,
@@ -151,6 +151,16 @@ function primaryEniFor(world: World, { network, eniTags = {} }: InstanceRequest)
   const [primary, ...others] = eni.addresses;
   const mapped = { address: primary?.address ?? "", publicAddress: takePublicAddress(world) };
   return world.store.put("eni", { ...eni, addresses: [mapped, ...others] });
+}
+
+/**
+ * An address that no terminated instance still visible had. EC2 picks at random, so that names made of addresses hardly ever
+ * return; picking the lowest would give a new node the name of the one it replaces.
+ */
+function unusedAddress(world: World, subnet: Subnet): string | undefined {
+  const block = blockOf(world, subnet);
+  for (const one of world.store.all("instance")) if (one.state === "terminated" && one.subnetId === subnet.id) block.take(one.privateAddress);
+  return block.takeLowest();
 }
 
 /** Begins the end of an instance; its address is gone for others only when it is terminated. */
@@ -183,8 +193,6 @@ export const instanceOperations = (world: World): OperationsOf<Ec2Actions> => ({
       "SubnetId",
       "SecurityGroupIds",
       "PrivateIpAddress",
-      "SecondaryPrivateIpAddresses" as never,
-      "Ipv4PrefixCount" as never,
       "NetworkInterfaces",
       "UserData",
       "KeyName",

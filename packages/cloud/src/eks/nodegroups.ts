@@ -55,7 +55,7 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
       const { clusterName = "", nodegroupName: name = "", nodeRole = "", subnets = [], labels = {}, taints = [], tags = {} } = input;
       const cluster = findCluster(world, clusterName);
       requireName(name, "node group", 63);
-      if (cluster.status !== "ACTIVE" && cluster.status !== "CREATING")
+      if (cluster.status !== "ACTIVE")
         throw new ApiError("InvalidRequestException", `Cluster '${clusterName}' is not in ACTIVE status`);
       if (world.store.get("nodegroup", `${clusterName}/${name}`) !== undefined)
         throw new ApiError("ResourceInUseException", `NodeGroup already exists with name ${name} and cluster name ${clusterName}`);
@@ -95,8 +95,7 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
         tags: { ...tags },
       });
       ensureNodeEntry(world, clusterName, nodeRole);
-      // A group of a cluster that is still being made gets its instances when the endpoint is known to work.
-      if (cluster.status === "ACTIVE") launchMissing(world, group, caCertificate());
+      launchMissing(world, group, caCertificate());
       return { nodegroup: render(world, group) };
     },
   },

@@ -5,11 +5,11 @@ import { join } from "node:path";
 
 type Door = { readonly server: URL; readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer };
 
-/** GETs `path`. Rejects while there is no kubeconfig yet or nobody listens. */
-export async function askApiServer(directory: string, path: string): Promise<{ status: number; body: string }> {
+/** Sends one request without a body. Rejects while there is no kubeconfig yet or nobody listens. */
+export async function askApiServer(directory: string, path: string, method: "GET" | "DELETE" = "GET"): Promise<{ status: number; body: string }> {
   const { server, ca, cert, key } = readDoor(join(directory, "admin.kubeconfig"));
   return new Promise((resolve, reject) => {
-    const call = request(new URL(path, server), { ca, cert, key, agent: false, timeout: 3000, headers: { accept: "application/json" } }, (response) => {
+    const call = request(new URL(path, server), { method, ca, cert, key, agent: false, timeout: 3000, headers: { accept: "application/json" } }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
       response.on("error", reject);

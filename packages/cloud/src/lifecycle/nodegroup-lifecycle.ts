@@ -1,10 +1,12 @@
 /**
  * Moves node groups along, and is their Auto Scaling group: what is missing is launched, a terminated member is replaced.
- * ACTIVE means that as many nodes as desired are Ready, asked of the API server.
+ * ACTIVE means that as many nodes as desired are Ready, asked of the API server. Also what the cloud controller manager does
+ * beside EKS: the Node of a terminated instance is deleted.
  */
 import type { Log } from "@underlay/log/log";
 import { caData } from "../eks/eks.ts";
 import { fitToDesired, instancesOf, type Nodegroup, type NodegroupStatus } from "../eks/nodegroups.ts";
+import type { Instance } from "../ec2/instances.ts";
 import type { Settings } from "../settings.ts";
 import type { World } from "../store/kinds.ts";
 import { directoryOf } from "./cluster-lifecycle.ts";
@@ -19,10 +21,12 @@ type Node = { metadata: { labels?: Record<string, string> }; spec: { providerID?
 
 export function startNodegroupLifecycle(options: { world: World; settings: Settings; log: Log }): ReconcileLoop {
   const { world, settings, log } = options;
+  /** Terminated instances whose Node is known to be gone. */
+  const buried = new Set<string>();
   return startLoop({ name: "nodegroups", log, pass });
 
   async function pass(): Promise<number | undefined> {
-    let waiting = false;
+    let waiting = await removeDeadNodes();
     for (const group of world.store.all("nodegroup")) {
       const cluster = world.store.get("cluster", group.clusterName);
       if (group.status === "DELETING") {
@@ -63,6 +67,33 @@ export function startNodegroupLifecycle(options: { world: World; settings: Setti
     });
   }
 
+  /** True when some Node could not be deleted yet. */
+  async function removeDeadNodes(): Promise<boolean> {
+    const dead = world.store.all("instance").filter((one) => one.state === "terminated" && !buried.has(one.id));
+    let left = false;
+    for (const instance of dead) {
+      const clusterName = instance.tags["eks:cluster-name"] ?? "";
+      const cluster = world.store.get("cluster", clusterName);
+      // Its cluster is gone, or it never was a node.
+      if (cluster === undefined || cluster.status === "DELETING") buried.add(instance.id);
+      else if (await removeNode(clusterName, instance)) buried.add(instance.id);
+      else left = true;
+    }
+    return left;
+  }
+
+  async function removeNode(clusterName: string, instance: Instance): Promise<boolean> {
+    const directory = directoryOf(settings, clusterName);
+    const path = `/api/v1/nodes/${instance.privateDnsName}`;
+    const answer = await askApiServer(directory, path).catch(() => undefined);
+    if (answer === undefined || (answer.status !== 200 && answer.status !== 404)) return false;
+    // Another instance may have come by the same address, and so by the same name.
+    if (answer.status === 404 || instanceOf(JSON.parse(answer.body) as Node) !== instance.id) return true;
+    const deleted = await askApiServer(directory, path, "DELETE").catch(() => undefined);
+    if (deleted?.status === 200) log.info("deleted the node of a terminated instance", { node: instance.privateDnsName, instanceId: instance.id });
+    return deleted?.status === 200 || deleted?.status === 404;
+  }
+
   function hasInstances(group: Nodegroup): boolean {
     return world.store
       .all("instance")
@@ -75,7 +106,11 @@ export function startNodegroupLifecycle(options: { world: World; settings: Setti
     if (answer?.status !== 200) return new Set();
     const { items = [] } = JSON.parse(answer.body) as { items?: Node[] };
     const ready = items.filter((node) => node.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True"));
-    // `aws:///<zone>/<instance id>`
-    return new Set(ready.map((node) => node.spec.providerID?.split("/").at(-1) ?? ""));
+    return new Set(ready.map(instanceOf));
   }
+}
+
+/** From `aws:///<zone>/<instance id>`. */
+function instanceOf(node: Node): string {
+  return node.spec.providerID?.split("/").at(-1) ?? "";
 }
