@@ -1,7 +1,7 @@
 /**
  * Compiles the LuaJIT programs: `node packages/lua/build.ts <repoDir>`.
  * Each entry becomes one file `.build/lua/<name>.lua`, executable by Debian's `luajit`; entries whose sources did not change are
- * skipped. The list of programs is `programs` below: a file that does not exist is left out.
+ * skipped. `build.ts <repoDir> <entry.ts> <out.lua>` compiles just that one.
  */
 import { createHash } from "node:crypto";
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -20,11 +20,17 @@ const programs = globSync("packages/*/src-lua/*.ts", { cwd: repo })
   .map((entry) => ({ name: path.basename(entry, ".ts"), entry }));
 
 mkdirSync(out, { recursive: true });
-const stampFile = path.join(out, ".stamp");
-const stamp = sourcesHash();
-const done = existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp;
-if (!done || programs.some(({ name }) => !existsSync(path.join(out, `${name}.lua`)))) {
-  for (const program of programs) compile(program.name, program.entry);
+const single = process.argv[3];
+if (single !== undefined)
+  compile(path.resolve(single), process.argv[4] ?? path.join(out, `${path.basename(single, ".ts")}.lua`));
+else buildAll();
+
+function buildAll(): void {
+  const stampFile = path.join(out, ".stamp");
+  const stamp = sourcesHash();
+  const done = existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp;
+  if (done && programs.every(({ name }) => existsSync(path.join(out, `${name}.lua`)))) return;
+  for (const program of programs) compile(program.entry, path.join(out, `${program.name}.lua`));
   writeFileSync(stampFile, stamp);
 }
 
@@ -46,11 +52,10 @@ function resolveModule(specifier: string, importer: string): string | undefined 
     : undefined;
 }
 
-function compile(name: string, entry: string): void {
+function compile(entry: string, file: string): void {
   const require = createRequire(path.join(here, "package.json"));
   const tstl = require("typescript-to-lua");
   const ts = require("typescript");
-  const file = path.join(out, `${name}.lua`);
   const options = {
     strict: true,
     target: ts.ScriptTarget.ESNext,
@@ -67,7 +72,7 @@ function compile(name: string, entry: string): void {
     paths: { "@underlay/lua/*": [path.join(here, "src/*.ts")] },
     luaTarget: "JIT",
     luaLibImport: "require-minimal",
-    luaBundle: path.join(out, `${name}.bundle`),
+    luaBundle: `${file}.bundle`,
     luaBundleEntry: entry,
     noImplicitSelf: true,
     noHeader: true,
