@@ -61,9 +61,9 @@ if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== stamp) {
     target: "node24",
     keepNames: true,
     logLevel: "warning",
-    // Native code stays a package of its own, found from .build/programs by the usual walk up to node_modules.
+    // Native code, and what requires by computed names, stays a package of its own, found from .build/programs by the usual walk up to node_modules.
     plugins: [keepPlaces],
-    external: ["koffi", "pg-native", "classic-level"],
+    external: ["koffi", "pg-native", "dynalite"],
     // CommonJS dependencies inside an ES module bundle still call require() for Node's own modules.
     banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
   });
