@@ -32,7 +32,11 @@ export type CallOptions = { readonly signal?: AbortSignal | undefined };
 export type Client<T extends Actions> = {
   send<A extends keyof T & string>(action: A, input: T[A]["input"], options?: CallOptions): Promise<T[A]["output"]>;
   /** Follows the action's paginator; yields each page's output. */
-  pages<A extends keyof T & string>(action: A, input: T[A]["input"], options?: CallOptions): AsyncGenerator<T[A]["output"]>;
+  pages<A extends keyof T & string>(
+    action: A,
+    input: T[A]["input"],
+    options?: CallOptions,
+  ): AsyncGenerator<T[A]["output"]>;
   /** Closes idle connections. */
   close(): void;
 };
@@ -40,13 +44,23 @@ export type Client<T extends Actions> = {
 const firstDelayMs = 100;
 const longestDelayMs = 20_000;
 
-export function createClient<T extends Actions>(service: ServiceName, table: ModelTable, options: ClientOptions): Client<T> {
+export function createClient<T extends Actions>(
+  service: ServiceName,
+  table: ModelTable,
+  options: ClientOptions,
+): Client<T> {
   const endpoint = options.endpoint ?? endpointFor(service, options.region, options.env ?? {});
   const exchange = createExchange();
   const { timeoutMs = 10_000, maxAttempts = 3, userAgent = "underlay" } = options;
 
-  async function attempt(action: string, request: Encoded, signal: AbortSignal | undefined): Promise<Record<string, unknown>> {
-    const url = new URL(endpoint + request.path + (request.query.length === 0 ? "" : `?${canonicalQuery(request.query)}`));
+  async function attempt(
+    action: string,
+    request: Encoded,
+    signal: AbortSignal | undefined,
+  ): Promise<Record<string, unknown>> {
+    const url = new URL(
+      endpoint + request.path + (request.query.length === 0 ? "" : `?${canonicalQuery(request.query)}`),
+    );
     const headers: Record<string, string> = { host: url.host, "content-type": request.contentType };
     const keys = await options.credentials();
     const signed = signHeaders(
@@ -91,7 +105,11 @@ export function createClient<T extends Actions>(service: ServiceName, table: Mod
     const paging = table.operations[action]?.pages ?? { token: "NextToken", next: "NextToken" };
     let token: unknown;
     do {
-      const page = await send(action, token === undefined ? input : { ...(input as object), [paging.token]: token }, call);
+      const page = await send(
+        action,
+        token === undefined ? input : { ...(input as object), [paging.token]: token },
+        call,
+      );
       yield page;
       token = page[paging.next];
     } while (typeof token === "string" && token !== "");
@@ -112,10 +130,19 @@ function errorOf(
   const requestId = headers["x-amzn-requestid"];
   const fallback = { code: `HTTP${status}`, message: body.slice(0, 200) };
   const facts = parseXmlError(body) ?? parseJsonError(headers["x-amzn-errortype"], body) ?? fallback;
-  return new AwsError({ requestId: typeof requestId === "string" ? requestId : undefined, ...facts, status, service, action });
+  return new AwsError({
+    requestId: typeof requestId === "string" ? requestId : undefined,
+    ...facts,
+    status,
+    service,
+    action,
+  });
 }
 
-function parseJsonError(type: string | string[] | undefined, body: string): { code: string; message: string } | undefined {
+function parseJsonError(
+  type: string | string[] | undefined,
+  body: string,
+): { code: string; message: string } | undefined {
   let content: Record<string, unknown>;
   try {
     content = JSON.parse(body) as Record<string, unknown>;

@@ -58,7 +58,8 @@ async function fetchRole(imds: ImdsClient): Promise<Credentials> {
   if (text === undefined) throw noCredentials(`IMDS has no credentials for role ${role}`);
   const answer = JSON.parse(text) as Record<string, string | undefined>;
   const { AccessKeyId, SecretAccessKey, Token, Expiration } = answer;
-  if (AccessKeyId === undefined || SecretAccessKey === undefined) throw noCredentials(`IMDS answered ${answer["Code"]} for role ${role}`);
+  if (AccessKeyId === undefined || SecretAccessKey === undefined)
+    throw noCredentials(`IMDS answered ${answer["Code"]} for role ${role}`);
   return {
     accessKeyId: AccessKeyId,
     secretAccessKey: SecretAccessKey,

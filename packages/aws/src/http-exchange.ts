@@ -37,16 +37,38 @@ export function createExchange(): Exchange {
         const fail = (cause: Error) => {
           if (signal?.aborted === true) reject(signal.reason);
           else if (limit.aborted)
-            reject(new AwsError({ code: "TimeoutError", status: 0, message: `No answer from ${url.host} within ${timeoutMs} ms`, cause }));
-          else reject(new AwsError({ code: "NetworkingError", status: 0, message: `Cannot reach ${url.host}: ${cause.message}`, cause }));
+            reject(
+              new AwsError({
+                code: "TimeoutError",
+                status: 0,
+                message: `No answer from ${url.host} within ${timeoutMs} ms`,
+                cause,
+              }),
+            );
+          else
+            reject(
+              new AwsError({
+                code: "NetworkingError",
+                status: 0,
+                message: `Cannot reach ${url.host}: ${cause.message}`,
+                cause,
+              }),
+            );
         };
-        const out = request(url, { method, headers: { ...headers, "content-length": String(Buffer.byteLength(body)) }, agent, signal: both });
+        const out = request(url, {
+          method,
+          headers: { ...headers, "content-length": String(Buffer.byteLength(body)) },
+          agent,
+          signal: both,
+        });
         out.on("error", fail);
         out.on("response", (answer) => {
           const chunks: Buffer[] = [];
           answer.on("data", (chunk: Buffer) => chunks.push(chunk));
           answer.on("error", fail);
-          answer.on("end", () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: Buffer.concat(chunks) }));
+          answer.on("end", () =>
+            resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: Buffer.concat(chunks) }),
+          );
         });
         out.end(body);
       });

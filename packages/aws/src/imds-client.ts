@@ -29,7 +29,9 @@ export function imdsEndpoint(env: Env): string {
   return (env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] || "http://169.254.169.254").replace(/\/$/, "");
 }
 
-export function createImdsClient(options: { endpoint?: string; timeoutMs?: number; tokenTtlSeconds?: number } = {}): ImdsClient {
+export function createImdsClient(
+  options: { endpoint?: string; timeoutMs?: number; tokenTtlSeconds?: number } = {},
+): ImdsClient {
   const { endpoint = imdsEndpoint({}), timeoutMs = 5000, tokenTtlSeconds = 21_600 } = options;
   const exchange = createExchange();
   let token: { text: string; until: number } | undefined;
@@ -87,6 +89,13 @@ export function createImdsClient(options: { endpoint?: string; timeoutMs?: numbe
 
 function refused(status: number, path: string): AwsError {
   const hint =
-    status === 403 ? "The instance's metadata endpoint is disabled" : "Check the instance's metadata options: token and hop limit";
-  return new AwsError({ code: "ImdsError", status, message: `Cannot read instance metadata /latest/${path}: HTTP ${status}`, hint });
+    status === 403
+      ? "The instance's metadata endpoint is disabled"
+      : "Check the instance's metadata options: token and hop limit";
+  return new AwsError({
+    code: "ImdsError",
+    status,
+    message: `Cannot read instance metadata /latest/${path}: HTTP ${status}`,
+    hint,
+  });
 }

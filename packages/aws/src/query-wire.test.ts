@@ -27,7 +27,8 @@ test("lists and structures are flattened with EC2's names", () => {
 });
 
 test("an idempotency token is filled once per call", () => {
-  const token = () => new URLSearchParams(encodeForm(ec2Table, "CreateNetworkInterface", { SubnetId: "s" })).get("ClientToken");
+  const token = () =>
+    new URLSearchParams(encodeForm(ec2Table, "CreateNetworkInterface", { SubnetId: "s" })).get("ClientToken");
   assert.match(token() ?? "", /^[0-9a-f-]{36}$/);
   assert.notEqual(token(), token());
 });
@@ -60,6 +61,7 @@ test("a query answer is read out of its wrapper", () => {
 test("errors of both XML protocols are understood", () => {
   const ec2 = `<Response><Errors><Error><Code>C</Code><Message>it's</Message></Error></Errors><RequestID>r</RequestID></Response>`;
   const query = `<ErrorResponse><Error><Type>Sender</Type><Code>C</Code><Message>it&apos;s</Message></Error><RequestId>r</RequestId></ErrorResponse>`;
-  for (const body of [ec2, query]) assert.deepEqual(parseXmlError(body), { code: "C", message: "it's", requestId: "r" });
+  for (const body of [ec2, query])
+    assert.deepEqual(parseXmlError(body), { code: "C", message: "it's", requestId: "r" });
   assert.equal(parseXmlError("<html>"), undefined);
 });

@@ -26,7 +26,13 @@ export function withToken(
   return token === undefined ? input : { ...input, [token[0]]: randomUUID() };
 }
 
-function encodeValue(table: ModelTable, shapeName: string, value: unknown, prefix: string, pairs: [string, string][]): void {
+function encodeValue(
+  table: ModelTable,
+  shapeName: string,
+  value: unknown,
+  prefix: string,
+  pairs: [string, string][],
+): void {
   if (value === undefined || value === null) return;
   const shape = table.shapes[shapeName];
   if (shape?.type === "structure") {
@@ -73,7 +79,9 @@ function parseElement(table: ModelTable, shapeName: string, element: XmlElement)
     return result;
   }
   if (shape?.type === "list")
-    return element.children.filter((child) => child.name === (shape.item ?? "member")).map((child) => parseElement(table, shape.of ?? "string", child));
+    return element.children
+      .filter((child) => child.name === (shape.item ?? "member"))
+      .map((child) => parseElement(table, shape.of ?? "string", child));
   return parseScalar(shape === undefined ? shapeName : shape.type, element.text);
 }
 

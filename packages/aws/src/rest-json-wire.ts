@@ -16,15 +16,22 @@ export function encodeRest(table: ModelTable, action: string, input: Readonly<Re
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined) continue;
     const row = members[name];
-    if (row === undefined) throw new TypeError(`Cannot encode ${name}: ${operation.input ?? action} has no such member`);
+    if (row === undefined)
+      throw new TypeError(`Cannot encode ${name}: ${operation.input ?? action} has no such member`);
     const wireName = row[1] ?? name;
     const flags = row[3] ?? "";
     if (flags.includes("u")) path = path.replace(`{${wireName}}`, encodeRfc3986(String(value)));
-    else if (flags.includes("q")) for (const item of Array.isArray(value) ? value : [value]) query.push([wireName, String(item)]);
+    else if (flags.includes("q"))
+      for (const item of Array.isArray(value) ? value : [value]) query.push([wireName, String(item)]);
     else body[wireName] = toJson(table, row[0], value);
   }
   const hasBody = Object.values(members).some((row) => !/[uqh]/.test(row[3] ?? ""));
-  return { method: operation.method, path, query, body: hasBody && operation.method !== "GET" ? JSON.stringify(body) : "" };
+  return {
+    method: operation.method,
+    path,
+    query,
+    body: hasBody && operation.method !== "GET" ? JSON.stringify(body) : "",
+  };
 }
 
 export function parseRest(table: ModelTable, action: string, body: string): Record<string, unknown> {
@@ -51,7 +58,12 @@ export function fromJson(table: ModelTable, shapeName: string, value: unknown): 
   });
 }
 
-function walk(table: ModelTable, shapeName: string, value: unknown, scalar: (type: string, value: unknown) => unknown): unknown {
+function walk(
+  table: ModelTable,
+  shapeName: string,
+  value: unknown,
+  scalar: (type: string, value: unknown) => unknown,
+): unknown {
   if (value === undefined || value === null) return undefined;
   const shape = table.shapes[shapeName];
   switch (shape?.type) {
@@ -67,7 +79,10 @@ function walk(table: ModelTable, shapeName: string, value: unknown, scalar: (typ
       return (value as unknown[]).map((item) => walk(table, shape.of ?? "string", item, scalar));
     case "map":
       return Object.fromEntries(
-        Object.entries(value as Record<string, unknown>).map(([key, item]) => [key, walk(table, shape.of ?? "string", item, scalar)]),
+        Object.entries(value as Record<string, unknown>).map(([key, item]) => [
+          key,
+          walk(table, shape.of ?? "string", item, scalar),
+        ]),
       );
     default:
       return scalar(shape === undefined ? shapeName : shape.type, value);

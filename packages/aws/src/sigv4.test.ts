@@ -17,7 +17,10 @@ test("signing matches get-vanilla of the published test suite", () => {
 });
 
 test("signing matches get-vanilla-query-order-key-case of the published test suite", () => {
-  const query = [["Param2", "value2"], ["Param1", "value1"]] as const;
+  const query = [
+    ["Param2", "value2"],
+    ["Param1", "value1"],
+  ] as const;
   const { authorization } = signHeaders({ method: "GET", path: "/", query, headers }, "", options);
   assert.match(authorization ?? "", /Signature=b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500$/);
 });
@@ -29,7 +32,12 @@ test("signing matches post-vanilla of the published test suite", () => {
 
 test("a presigned query carries the session token and every header it signs", () => {
   const query = presign(
-    { method: "GET", path: "/", query: [["Action", "GetCallerIdentity"]], headers: { ...headers, "x-k8s-aws-id": "demo" } },
+    {
+      method: "GET",
+      path: "/",
+      query: [["Action", "GetCallerIdentity"]],
+      headers: { ...headers, "x-k8s-aws-id": "demo" },
+    },
     { ...options, keys: { ...keys, sessionToken: "a/token" }, expiresSeconds: 60 },
   );
   const text = canonicalQuery(query);

@@ -5,7 +5,11 @@
  */
 import { createHash, createHmac } from "node:crypto";
 
-export type SigningKeys = { readonly accessKeyId: string; readonly secretAccessKey: string; readonly sessionToken?: string };
+export type SigningKeys = {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+};
 export type Scope = { readonly date: string; readonly region: string; readonly service: string };
 
 export type WireRequest = {
@@ -32,7 +36,12 @@ export function signHeaders(
   const headers = lowerKeys({ ...request.headers, ...added });
   const names = Object.keys(headers).sort();
   const scope = { date: timestamp.slice(0, 8), region: options.region, service: options.service };
-  const signature = sign(canonicalRequest({ ...request, headers }, names, sha256Hex(body)), timestamp, scope, options.keys.secretAccessKey);
+  const signature = sign(
+    canonicalRequest({ ...request, headers }, names, sha256Hex(body)),
+    timestamp,
+    scope,
+    options.keys.secretAccessKey,
+  );
   added["authorization"] =
     `${algorithm} Credential=${options.keys.accessKeyId}/${scopeText(scope)}, SignedHeaders=${names.join(";")}, Signature=${signature}`;
   return added;
@@ -67,7 +76,9 @@ export function canonicalRequest(request: WireRequest, signedNames: readonly str
     .split("/")
     .map((segment) => encodeRfc3986(segment))
     .join("/");
-  const headers = [...signedNames].sort().map((name) => `${name}:${(request.headers[name] ?? "").trim().replace(/\s+/g, " ")}\n`);
+  const headers = [...signedNames]
+    .sort()
+    .map((name) => `${name}:${(request.headers[name] ?? "").trim().replace(/\s+/g, " ")}\n`);
   return [
     request.method,
     path === "" ? "/" : path,

@@ -4,7 +4,9 @@ import { childOf, escapeXml, parseXml } from "./xml.ts";
 
 test("text comes back as it went out", () => {
   const text = `a < b && "c" > 'd' é \u{1F600}\r\n\ttab`;
-  const root = parseXml(`<?xml version="1.0"?>\n<Root xmlns="http://x/"><v>${escapeXml(text)}</v><e/><n:s xmlns:n="y"><![CDATA[<raw>]]></n:s></Root>`);
+  const root = parseXml(
+    `<?xml version="1.0"?>\n<Root xmlns="http://x/"><v>${escapeXml(text)}</v><e/><n:s xmlns:n="y"><![CDATA[<raw>]]></n:s></Root>`,
+  );
   assert.equal(childOf(root, "v")?.text, text);
   assert.equal(childOf(root, "e")?.text, "");
   assert.equal(childOf(root, "s")?.text, "<raw>");

@@ -5,7 +5,8 @@
 export type XmlElement = { readonly name: string; readonly children: XmlElement[]; text: string };
 
 const entities: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
-const token = /<!\[CDATA\[([\s\S]*?)\]\]>|<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<!DOCTYPE[^>]*>|<(\/?)([^\s/>]+)[^>]*?(\/?)>|([^<]+)/g;
+const token =
+  /<!\[CDATA\[([\s\S]*?)\]\]>|<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<!DOCTYPE[^>]*>|<(\/?)([^\s/>]+)[^>]*?(\/?)>|([^<]+)/g;
 
 /** The root element. Throws a SyntaxError naming the place when tags do not match. */
 export function parseXml(text: string): XmlElement {
@@ -21,7 +22,8 @@ export function parseXml(text: string): XmlElement {
     else if (characters !== undefined) top.text += unescapeXml(characters);
     else if (name === undefined) continue;
     else if (closing === "/") {
-      if (open.length === 1 || top.name !== localName(name)) throw new SyntaxError(`Cannot read XML: </${name}> closes <${top.name}>`);
+      if (open.length === 1 || top.name !== localName(name))
+        throw new SyntaxError(`Cannot read XML: </${name}> closes <${top.name}>`);
       open.pop();
     } else {
       const element: XmlElement = { name: localName(name), children: [], text: "" };
@@ -29,7 +31,8 @@ export function parseXml(text: string): XmlElement {
       if (selfClosing !== "/") open.push(element);
     }
   }
-  if (end !== text.length || open.length !== 1) throw new SyntaxError(`Cannot read XML: it ends inside <${open.at(-1)?.name ?? ""}>`);
+  if (end !== text.length || open.length !== 1)
+    throw new SyntaxError(`Cannot read XML: it ends inside <${open.at(-1)?.name ?? ""}>`);
   const [first] = root.children;
   if (first === undefined) throw new SyntaxError("Cannot read XML: no element");
   return first;

@@ -30,7 +30,13 @@ type SourceShape = {
   flattened?: boolean;
 };
 type SourceModel = {
-  metadata: { protocol: string; apiVersion: string; xmlNamespace?: string; endpointPrefix: string; signingName?: string };
+  metadata: {
+    protocol: string;
+    apiVersion: string;
+    xmlNamespace?: string;
+    endpointPrefix: string;
+    signingName?: string;
+  };
   operations: Record<
     string,
     {
@@ -73,7 +79,8 @@ function reduceModel(
     const from = source.operations[name];
     if (from === undefined) throw new Error(`${origin} has no action ${name}`);
     const operation: OperationRow = { method: from.http.method, uri: from.http.requestUri };
-    if (from.http.responseCode !== undefined && from.http.responseCode !== 200) operation.status = from.http.responseCode;
+    if (from.http.responseCode !== undefined && from.http.responseCode !== 200)
+      operation.status = from.http.responseCode;
     if (from.input !== undefined) operation.input = take(from.input.shape);
     if (from.output !== undefined) operation.output = take(from.output.shape);
     if (from.output?.resultWrapper !== undefined) operation.wrapper = from.output.resultWrapper;
@@ -107,7 +114,8 @@ function reduceModel(
     shapes[name] = row;
     if (isEnum && from.enum !== undefined) row.enum = from.enum;
     if (from.required !== undefined && from.required.length > 0) row.required = from.required;
-    if (from.exception === true) row.error = { status: from.error?.httpStatusCode ?? 400, code: from.error?.code ?? name };
+    if (from.exception === true)
+      row.error = { status: from.error?.httpStatusCode ?? 400, code: from.error?.code ?? name };
     if (from.members !== undefined) {
       row.members = {};
       for (const [member, to] of Object.entries(from.members)) row.members[member] = memberRow(member, to);

@@ -48,7 +48,11 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
   const packets = programmer(plane.fabric, state, log);
 
   const handler = createAwsHandler({
-    services: [ec2Service(world), eksService(world, { caCertFile: settings.caCertFile, kubePort: settings.controlPlane.kubePort }), stsService(world)],
+    services: [
+      ec2Service(world),
+      eksService(world, { caCertFile: settings.caCertFile, kubePort: settings.controlPlane.kubePort }),
+      stsService(world),
+    ],
     region: settings.region,
     findKey: (accessKeyId) => rootKey(settings, accessKeyId) ?? knownRoleKey(world, accessKeyId),
     transaction: (work) => store.transaction(work),
@@ -74,10 +78,18 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
   const clusterNetns = (name: string) => plane.fabric.clusterNetns(name);
   const clusters = startClusterLifecycle({ world, settings, clusterNetns, settled: packets.settled, log });
   const nodegroups = startNodegroupLifecycle({ world, settings, log });
-  const instances = startInstanceLifecycle({ world, host: plane.host, settled: packets.settled, fabricState: state, log });
+  const instances = startInstanceLifecycle({
+    world,
+    host: plane.host,
+    settled: packets.settled,
+    fabricState: state,
+    log,
+  });
 
   const stopFollowing = store.onCommit((changes) => {
-    const entries = new Set(changes.filter(({ kind }) => kind === "access-entry").map(({ id }) => id.split(" ")[0] ?? ""));
+    const entries = new Set(
+      changes.filter(({ kind }) => kind === "access-entry").map(({ id }) => id.split(" ")[0] ?? ""),
+    );
     for (const name of entries) if (store.get("cluster", name) !== undefined) clusters.writeEntries(name);
     const kinds = new Set(changes.map(({ kind }) => kind));
     if (kinds.has("cluster")) clusters.kick();
@@ -151,7 +163,11 @@ async function openPlane(settings: Settings): Promise<Plane> {
     resolverOf: (vpcId) => fabric.resolverOf(vpcId),
     resetInstance: (instanceId) => fabric.resetInstance(instanceId),
   });
-  return { fabric, host, openListeners: (view) => openListeners({ clusterId, stateDir, region, caCertFile, caKeyFile, fabric, view }) };
+  return {
+    fabric,
+    host,
+    openListeners: (view) => openListeners({ clusterId, stateDir, region, caCertFile, caKeyFile, fabric, view }),
+  };
 }
 
 /** State without packets: instances "run" at once, control planes have no namespace, only their host door. */
@@ -169,7 +185,10 @@ const noPackets: Plane = {
 
 function rootKey({ accessKeyId, secretAccessKey, accountId }: Settings, given: string): KnownKey | undefined {
   if (given !== accessKeyId) return undefined;
-  return { secretAccessKey, principal: { account: accountId, arn: `arn:aws:iam::${accountId}:user/underlay`, userId: "AIDAUNDERLAYOPERATOR1" } };
+  return {
+    secretAccessKey,
+    principal: { account: accountId, arn: `arn:aws:iam::${accountId}:user/underlay`, userId: "AIDAUNDERLAYOPERATOR1" },
+  };
 }
 
 function forgetTokens({ store, now }: World): void {

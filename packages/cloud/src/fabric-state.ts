@@ -59,11 +59,22 @@ export function fabricState(world: World, clusterId: string): FabricState {
       .flatMap(({ id, vpcId }) => (vpcId === undefined ? [] : [{ internetGatewayId: id, vpcId }])),
     natGateways: store.all("nat-gateway").flatMap((gateway): FabricNatGateway[] => {
       const { eniId, privateAddress, publicAddress } = gateway;
-      if (eniId === undefined || privateAddress === undefined || !["pending", "available"].includes(gateway.state)) return [];
-      const common = { natGatewayId: gateway.id, vpcId: gateway.vpcId, subnetId: gateway.subnetId, eniId, privateAddress };
+      if (eniId === undefined || privateAddress === undefined || !["pending", "available"].includes(gateway.state))
+        return [];
+      const common = {
+        natGatewayId: gateway.id,
+        vpcId: gateway.vpcId,
+        subnetId: gateway.subnetId,
+        eniId,
+        privateAddress,
+      };
       return [publicAddress === undefined ? common : { ...common, publicAddress }];
     }),
-    prefixLists: allPrefixLists(world).map((list) => ({ prefixListId: list.id, name: list.name, cidrs: list.entries.map(({ cidr }) => cidr) })),
+    prefixLists: allPrefixLists(world).map((list) => ({
+      prefixListId: list.id,
+      name: list.name,
+      cidrs: list.entries.map(({ cidr }) => cidr),
+    })),
     clusters: store.all("cluster").map((cluster): FabricCluster => ({
       name: cluster.id,
       vpcId: cluster.vpcId,
@@ -90,7 +101,9 @@ function fabricEni(eni: Eni): FabricEni {
     securityGroupIds: eni.groupIds,
     sourceDestCheck: eni.sourceDestCheck,
     interfaceType: eni.interfaceType,
-    addresses: eni.addresses.map(({ address, publicAddress }) => (publicAddress === undefined ? { address } : { address, publicAddress })),
+    addresses: eni.addresses.map(({ address, publicAddress }) =>
+      publicAddress === undefined ? { address } : { address, publicAddress },
+    ),
     prefixes: eni.prefixes,
   };
   const { attachment } = eni;
@@ -98,10 +111,16 @@ function fabricEni(eni: Eni): FabricEni {
   switch (attachment.kind) {
     case "instance": {
       const { instanceId, deviceIndex, networkCardIndex } = attachment;
-      return { ...common, attachment: { kind: "instance", attachmentId: attachment.id, instanceId, deviceIndex, networkCardIndex } };
+      return {
+        ...common,
+        attachment: { kind: "instance", attachmentId: attachment.id, instanceId, deviceIndex, networkCardIndex },
+      };
     }
     case "cluster":
-      return { ...common, attachment: { kind: "cluster", clusterName: attachment.clusterName, deviceIndex: attachment.deviceIndex } };
+      return {
+        ...common,
+        attachment: { kind: "cluster", clusterName: attachment.clusterName, deviceIndex: attachment.deviceIndex },
+      };
     case "nat-gateway":
       return { ...common, attachment: { kind: "nat-gateway", natGatewayId: attachment.natGatewayId } };
   }

@@ -15,17 +15,31 @@ export type Settings = {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly instance: { readonly argv: readonly string[] };
-  readonly controlPlane: { readonly programs: readonly { readonly name: string; readonly argv: readonly string[] }[]; readonly kubePort: number };
+  readonly controlPlane: {
+    readonly programs: readonly { readonly name: string; readonly argv: readonly string[] }[];
+    readonly kubePort: number;
+  };
   readonly time: { readonly scale: number };
 };
 
-const strings = ["clusterId", "stateDir", "repoDir", "nodeBinary", "caCertFile", "caKeyFile", "accessKeyId", "secretAccessKey"] as const;
+const strings = [
+  "clusterId",
+  "stateDir",
+  "repoDir",
+  "nodeBinary",
+  "caCertFile",
+  "caKeyFile",
+  "accessKeyId",
+  "secretAccessKey",
+] as const;
 
 export function readSettings(file: string): Settings {
   const given = JSON.parse(readFileSync(file, "utf8")) as Partial<Settings>;
   for (const name of strings)
     if (typeof given[name] !== "string")
-      throw new UnderlayError("InvalidSettings", `Cannot use ${file}: ${name} is missing`, { hint: "The file is written by `underlay up`" });
+      throw new UnderlayError("InvalidSettings", `Cannot use ${file}: ${name} is missing`, {
+        hint: "The file is written by `underlay up`",
+      });
   const complete = given as Settings;
   return {
     ...complete,

@@ -19,7 +19,9 @@ export type CloudProcess = {
 };
 
 /** `programs`: what each cluster's control plane runs; none by default. */
-export async function startCloud(controlPlane: { programs: { name: string; argv: string[] }[]; kubePort: number } = { programs: [], kubePort: 0 }): Promise<CloudProcess> {
+export async function startCloud(
+  controlPlane: { programs: { name: string; argv: string[] }[]; kubePort: number } = { programs: [], kubePort: 0 },
+): Promise<CloudProcess> {
   const folder = mkdtempSync(join(tmpdir(), "ul-cloud-"));
   const settingsFile = join(folder, "settings.json");
   const write = (apiPort: number) =>
@@ -85,21 +87,32 @@ function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
 }
 
 /** A VPC with an attached internet gateway and one subnet in each of two zones, by our own client. */
-export async function buildVpc(ec2: Ec2Client, cidr = "10.42.0.0/16"): Promise<{ vpcId: string; subnetIds: string[]; gatewayId: string }> {
+export async function buildVpc(
+  ec2: Ec2Client,
+  cidr = "10.42.0.0/16",
+): Promise<{ vpcId: string; subnetIds: string[]; gatewayId: string }> {
   const vpcId = (await ec2.send("CreateVpc", { CidrBlock: cidr })).Vpc?.VpcId ?? "";
   const gatewayId = (await ec2.send("CreateInternetGateway", {})).InternetGateway?.InternetGatewayId ?? "";
   await ec2.send("AttachInternetGateway", { InternetGatewayId: gatewayId, VpcId: vpcId });
   const prefix = cidr.split(".").slice(0, 2).join(".");
   const subnetIds: string[] = [];
   for (const [index, zone] of ["a", "b"].entries()) {
-    const made = await ec2.send("CreateSubnet", { VpcId: vpcId, CidrBlock: `${prefix}.${index}.0/24`, AvailabilityZone: `${region}${zone}` });
+    const made = await ec2.send("CreateSubnet", {
+      VpcId: vpcId,
+      CidrBlock: `${prefix}.${index}.0/24`,
+      AvailabilityZone: `${region}${zone}`,
+    });
     subnetIds.push(made.Subnet?.SubnetId ?? "");
   }
   return { vpcId, subnetIds, gatewayId };
 }
 
 /** Waits for a condition with a deadline. */
-export async function until<T>(what: string, probe: () => Promise<T | undefined | false>, limitMs = 10_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  probe: () => Promise<T | undefined | false>,
+  limitMs = 10_000,
+): Promise<T> {
   const deadline = Date.now() + limitMs;
   for (;;) {
     const value = await probe();

@@ -24,11 +24,25 @@ if (file === undefined) throw new Error("usage: generate-instance-limits.ts <lim
 const source = JSON.parse(readFileSync(file, "utf8")) as Source;
 const rows = Object.entries(source).map(([type, limits]) => {
   const cards = limits.networkCards.map((card) => card.enis);
-  return JSON.stringify([type, limits.ipv4PerEni, cards, limits.defaultNetworkCard, limits.hypervisor.charAt(0) + (limits.bareMetal ? "m" : ""), limits.branchEnis ?? -1]);
+  return JSON.stringify([
+    type,
+    limits.ipv4PerEni,
+    cards,
+    limits.defaultNetworkCard,
+    limits.hypervisor.charAt(0) + (limits.bareMetal ? "m" : ""),
+    limits.branchEnis ?? -1,
+  ]);
 });
 const head = {
   source: "Amazon VPC CNI v1.23.1 and VPC resource controller limit tables (Apache-2.0), August 2026",
-  columns: ["type", "IPv4 addresses per ENI", "ENIs per network card", "default card", "hypervisor initial, m for bare metal", "branch ENIs, -1 unknown"],
+  columns: [
+    "type",
+    "IPv4 addresses per ENI",
+    "ENIs per network card",
+    "default card",
+    "hypervisor initial, m for bare metal",
+    "branch ENIs, -1 unknown",
+  ],
 };
 const json = `${JSON.stringify(head).slice(0, -1)},\n"types":[\n${rows.join(",\n")}]}`;
 writeFileSync(

@@ -22,7 +22,8 @@ const pool = "203.0.113.0/24";
 /** A public address nobody has. Also for the automatic ones of instances in public subnets. */
 export function takePublicAddress(world: World): string {
   const taken = new Set(world.store.all("address").map(({ publicAddress }) => publicAddress));
-  for (const eni of world.store.all("eni")) for (const { publicAddress } of eni.addresses) if (publicAddress !== undefined) taken.add(publicAddress);
+  for (const eni of world.store.all("eni"))
+    for (const { publicAddress } of eni.addresses) if (publicAddress !== undefined) taken.add(publicAddress);
   for (let n = 10; n < 255; n += 1) {
     const address = nthAddress(pool, n);
     if (!taken.has(address)) return address;
@@ -35,7 +36,9 @@ export function associate(world: World, address: Address, eni: Eni, privateAddre
   const id = newId("eipassoc-");
   world.store.put("address", { ...address, association: { id, eniId: eni.id, privateAddress } });
   const addresses = eni.addresses.map((one) =>
-    one.address === privateAddress ? { address: one.address, publicAddress: address.publicAddress, allocationId: address.id, associationId: id } : one,
+    one.address === privateAddress
+      ? { address: one.address, publicAddress: address.publicAddress, allocationId: address.id, associationId: id }
+      : one,
   );
   world.store.put("eni", { ...eni, addresses });
   return id;
@@ -55,7 +58,8 @@ export const addressOperations = (world: World): OperationsOf<Ec2Actions> => ({
   AllocateAddress: {
     takes: ["Domain", "TagSpecifications", "NetworkBorderGroup", "PublicIpv4Pool"],
     run({ Domain, TagSpecifications }) {
-      if (Domain !== undefined && Domain !== "vpc") throw new ApiError("UnsupportedOperation", `The domain ${Domain} is not supported.`);
+      if (Domain !== undefined && Domain !== "vpc")
+        throw new ApiError("UnsupportedOperation", `The domain ${Domain} is not supported.`);
       const address = world.store.put("address", {
         id: newId("eipalloc-"),
         publicAddress: takePublicAddress(world),
@@ -74,7 +78,11 @@ export const addressOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["AllocationId", "PublicIp", "NetworkBorderGroup"],
     run(input) {
       const address = requireAddress(world, input);
-      if (address.association !== undefined) throw new ApiError("InvalidIPAddress.InUse", `The address with allocation id [${address.id}] cannot be released because it is in use.`);
+      if (address.association !== undefined)
+        throw new ApiError(
+          "InvalidIPAddress.InUse",
+          `The address with allocation id [${address.id}] cannot be released because it is in use.`,
+        );
       world.store.remove("address", address.id);
       return {};
     },
@@ -107,23 +115,38 @@ export const addressOperations = (world: World): OperationsOf<Ec2Actions> => ({
       const eni = find(world, "eni", eniId);
       const privateAddress = input.PrivateIpAddress ?? eni.addresses[0]?.address ?? "";
       const mapped = eni.addresses.find((one) => one.address === privateAddress);
-      if (mapped === undefined) throw new ApiError("InvalidParameterValue", `The private IP address ${privateAddress} does not belong to ${eni.id}`);
+      if (mapped === undefined)
+        throw new ApiError(
+          "InvalidParameterValue",
+          `The private IP address ${privateAddress} does not belong to ${eni.id}`,
+        );
       const gateway = world.store.all("internet-gateway").some((one) => one.vpcId === eni.vpcId);
-      if (!gateway) throw new ApiError("Gateway.NotAttached", `Network ${eni.vpcId} is not attached to any internet gateway`);
+      if (!gateway)
+        throw new ApiError("Gateway.NotAttached", `Network ${eni.vpcId} is not attached to any internet gateway`);
       if (address.association !== undefined && input.AllowReassociation !== true)
-        throw new ApiError("Resource.AlreadyAssociated", `resource ${address.id} is already associated with associate-id ${address.association.id}`);
+        throw new ApiError(
+          "Resource.AlreadyAssociated",
+          `resource ${address.id} is already associated with associate-id ${address.association.id}`,
+        );
       if (mapped.allocationId !== undefined) disassociate(world, find(world, "address", mapped.allocationId));
       if (address.association !== undefined) disassociate(world, address);
-      return { AssociationId: associate(world, find(world, "address", address.id), find(world, "eni", eniId), privateAddress) };
+      return {
+        AssociationId: associate(world, find(world, "address", address.id), find(world, "eni", eniId), privateAddress),
+      };
     },
   },
   DisassociateAddress: {
     takes: ["AssociationId", "PublicIp"],
     run({ AssociationId, PublicIp }) {
       const address =
-        AssociationId === undefined ? requireAddress(world, { PublicIp }) : world.store.all("address").find((one) => one.association?.id === AssociationId);
+        AssociationId === undefined
+          ? requireAddress(world, { PublicIp })
+          : world.store.all("address").find((one) => one.association?.id === AssociationId);
       if (address?.association === undefined)
-        throw new ApiError("InvalidAssociationID.NotFound", `The association ID '${AssociationId ?? ""}' does not exist`);
+        throw new ApiError(
+          "InvalidAssociationID.NotFound",
+          `The association ID '${AssociationId ?? ""}' does not exist`,
+        );
       if (world.store.get("eni", address.association.eniId)?.attachment?.kind === "nat-gateway")
         throw new ApiError("AuthFailure", "You do not have permission to access the specified resource.", 403);
       disassociate(world, address);
@@ -132,9 +155,13 @@ export const addressOperations = (world: World): OperationsOf<Ec2Actions> => ({
   },
 });
 
-function requireAddress(world: World, { AllocationId, PublicIp }: { AllocationId?: string | undefined; PublicIp?: string | undefined }): Address {
+function requireAddress(
+  world: World,
+  { AllocationId, PublicIp }: { AllocationId?: string | undefined; PublicIp?: string | undefined },
+): Address {
   if (AllocationId !== undefined) return find(world, "address", AllocationId);
-  if (PublicIp === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter AllocationId");
+  if (PublicIp === undefined)
+    throw new ApiError("MissingParameter", "The request must contain the parameter AllocationId");
   const address = world.store.all("address").find((one) => one.publicAddress === PublicIp);
   if (address === undefined) throw new ApiError("InvalidAddress.NotFound", `Address '${PublicIp}' not found.`);
   return address;

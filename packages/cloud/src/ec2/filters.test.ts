@@ -7,23 +7,42 @@ const items = [
   { name: "b", zones: ["2"], tags: { Name: "demo/Private-1" } },
   { name: "C", zones: [], tags: {} },
 ];
-const table = { name: (item: (typeof items)[number]) => [item.name], zone: (item: (typeof items)[number]) => item.zones };
-const names = (filters: { Name: string; Values: string[] }[]) => applyFilters(items, filters, table).map(({ name }) => name);
+const table = {
+  name: (item: (typeof items)[number]) => [item.name],
+  zone: (item: (typeof items)[number]) => item.zones,
+};
+const names = (filters: { Name: string; Values: string[] }[]) =>
+  applyFilters(items, filters, table).map(({ name }) => name);
 
 test("names AND, values OR, any element of a list", () => {
-  assert.deepEqual(names([{ Name: "name", Values: ["a", "b"] }, { Name: "zone", Values: ["1"] }]), ["a"]);
+  assert.deepEqual(
+    names([
+      { Name: "name", Values: ["a", "b"] },
+      { Name: "zone", Values: ["1"] },
+    ]),
+    ["a"],
+  );
   assert.deepEqual(names([{ Name: "zone", Values: ["2"] }]), ["a", "b"]);
 });
 
 test("tags filter by key, by value, and by key with a value", () => {
   assert.deepEqual(names([{ Name: "tag:Name", Values: ["*Private*"] }]), ["b"]);
-  assert.deepEqual(names([{ Name: "tag-key", Values: ["role"] }, { Name: "tag-value", Values: ["demo/Public-1"] }]), ["a"]);
+  assert.deepEqual(
+    names([
+      { Name: "tag-key", Values: ["role"] },
+      { Name: "tag-value", Values: ["demo/Public-1"] },
+    ]),
+    ["a"],
+  );
 });
 
 test("values are case-sensitive", () => assert.deepEqual(names([{ Name: "name", Values: ["c"] }]), []));
 
 test("an unknown filter is refused by name", () => {
-  assert.throws(() => names([{ Name: "colour", Values: ["red"] }]), { code: "InvalidParameterValue", message: "The filter 'colour' is invalid" });
+  assert.throws(() => names([{ Name: "colour", Values: ["red"] }]), {
+    code: "InvalidParameterValue",
+    message: "The filter 'colour' is invalid",
+  });
 });
 
 const patterns: [pattern: string, text: string, matches: boolean][] = [
@@ -37,4 +56,5 @@ const patterns: [pattern: string, text: string, matches: boolean][] = [
   ["*", "", true],
 ];
 for (const [pattern, text, matches] of patterns)
-  test(`${pattern} ${matches ? "matches" : "does not match"} ${JSON.stringify(text)}`, () => assert.equal(compilePattern(pattern)(text), matches));
+  test(`${pattern} ${matches ? "matches" : "does not match"} ${JSON.stringify(text)}`, () =>
+    assert.equal(compilePattern(pattern)(text), matches));

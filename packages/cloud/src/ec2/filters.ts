@@ -32,9 +32,13 @@ function testOf<T extends { readonly tags?: Tags }>(filter: Filter, table: Filte
           ? table[name]
           : undefined;
   if (see === undefined) throw new ApiError("InvalidParameterValue", `The filter '${name}' is invalid`);
-  if (values.length === 0) throw new ApiError("InvalidParameterValue", `The filter '${name}' must have at least one value`);
+  if (values.length === 0)
+    throw new ApiError("InvalidParameterValue", `The filter '${name}' must have at least one value`);
   if (values.length > mostValues)
-    throw new ApiError("FilterLimitExceeded", `The maximum number of filter values specified on a single call is ${mostValues}`);
+    throw new ApiError(
+      "FilterLimitExceeded",
+      `The maximum number of filter values specified on a single call is ${mostValues}`,
+    );
   const patterns = values.map(compilePattern);
   return (item) => see(item).some((value) => value !== undefined && patterns.some((matches) => matches(String(value))));
 }

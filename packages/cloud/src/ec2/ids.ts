@@ -19,10 +19,23 @@ const facts = {
   subnet: facts_("subnet-", "InvalidSubnetID", doesNotExist("subnet ID"), "subnet"),
   eni: facts_("eni-", "InvalidNetworkInterfaceID", doesNotExist("networkInterface ID"), "network-interface"),
   instance: facts_("i-", "InvalidInstanceID", doesNotExist("instance ID"), "instance"),
-  "security-group": { ...facts_("sg-", "InvalidGroup", doesNotExist("security group"), "security-group"), malformed: "InvalidGroupId.Malformed" },
-  "security-group-rule": facts_("sgr-", "InvalidSecurityGroupRuleId", doesNotExist("security group rule ID"), "security-group-rule"),
+  "security-group": {
+    ...facts_("sg-", "InvalidGroup", doesNotExist("security group"), "security-group"),
+    malformed: "InvalidGroupId.Malformed",
+  },
+  "security-group-rule": facts_(
+    "sgr-",
+    "InvalidSecurityGroupRuleId",
+    doesNotExist("security group rule ID"),
+    "security-group-rule",
+  ),
   "route-table": facts_("rtb-", "InvalidRouteTableID", doesNotExist("routeTable ID"), "route-table"),
-  "internet-gateway": facts_("igw-", "InvalidInternetGatewayID", doesNotExist("internetGateway ID"), "internet-gateway"),
+  "internet-gateway": facts_(
+    "igw-",
+    "InvalidInternetGatewayID",
+    doesNotExist("internetGateway ID"),
+    "internet-gateway",
+  ),
   "nat-gateway": {
     ...facts_("nat-", "InvalidNatGatewayID", (id) => `NatGateway ${id} was not found`, "natgateway"),
     notFound: "NatGatewayNotFound",
@@ -61,9 +74,11 @@ export function find<K extends ResourceKind>(world: World, kind: K, id: string):
 /** Several at once; NotFound names all that are missing, as EC2 does. */
 export function findAll<K extends ResourceKind>(world: World, kind: K, ids: readonly string[]): Kinds[K][] {
   const { prefix, notFound, malformed } = facts[kind];
-  for (const id of ids) if (!isId(id, prefix)) throw new ApiError(malformed, `Invalid id: "${id}" (expecting "${prefix}...")`);
+  for (const id of ids)
+    if (!isId(id, prefix)) throw new ApiError(malformed, `Invalid id: "${id}" (expecting "${prefix}...")`);
   const missing = ids.filter((id) => world.store.get(kind, id) === undefined);
-  if (missing.length > 1 && kind === "instance") throw new ApiError(notFound, `The instance IDs '${missing.join(", ")}' do not exist`);
+  if (missing.length > 1 && kind === "instance")
+    throw new ApiError(notFound, `The instance IDs '${missing.join(", ")}' do not exist`);
   return ids.map((id) => find(world, kind, id));
 }
 

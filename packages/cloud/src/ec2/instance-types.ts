@@ -18,21 +18,27 @@ export type InstanceLimits = {
   readonly branchEnis: number;
 };
 
-type Row = [type: string, ipv4PerEni: number, cards: number[], defaultCard: number, platform: string, branchEnis: number];
+type Row = [
+  type: string,
+  ipv4PerEni: number,
+  cards: number[],
+  defaultCard: number,
+  platform: string,
+  branchEnis: number,
+];
 
 let rows: Map<string, Row> | undefined;
 
 function table(): Map<string, Row> {
-  rows ??= new Map(
-    (JSON.parse(instanceLimits) as { types: Row[] }).types.map((row) => [row[0], row]),
-  );
+  rows ??= new Map((JSON.parse(instanceLimits) as { types: Row[] }).types.map((row) => [row[0], row]));
   return rows;
 }
 
 /** The limits of a type, or EC2's error for one that does not exist. */
 export function limitsOf(type: string): InstanceLimits {
   const row = table().get(type);
-  if (row === undefined) throw new ApiError("InvalidInstanceType", `The following supplied instance types do not exist: [${type}]`);
+  if (row === undefined)
+    throw new ApiError("InvalidInstanceType", `The following supplied instance types do not exist: [${type}]`);
   return fromRow(row);
 }
 
@@ -77,9 +83,19 @@ export const instanceTypeOperations = (world: World): OperationsOf<Ec2Actions> =
     takes: ["InstanceTypes", "Filters", "MaxResults", "NextToken"],
     run(input) {
       const missing = (input.InstanceTypes ?? []).filter((type) => !table().has(type));
-      if (missing.length > 0) throw new ApiError("InvalidInstanceType", `The following supplied instance types do not exist: [${missing.join(", ")}]`);
-      const given = input.InstanceTypes?.length ? input.InstanceTypes.map(limitsOf) : [...table().values()].map(fromRow);
-      const { page, ...next } = pageOf(applyFilters<InstanceLimits & { tags?: never }>(given, input.Filters, filters), { MaxResults: input.InstanceTypes?.length ? undefined : 100, ...input }, { ids: input.InstanceTypes, most: 100 });
+      if (missing.length > 0)
+        throw new ApiError(
+          "InvalidInstanceType",
+          `The following supplied instance types do not exist: [${missing.join(", ")}]`,
+        );
+      const given = input.InstanceTypes?.length
+        ? input.InstanceTypes.map(limitsOf)
+        : [...table().values()].map(fromRow);
+      const { page, ...next } = pageOf(
+        applyFilters<InstanceLimits & { tags?: never }>(given, input.Filters, filters),
+        { MaxResults: input.InstanceTypes?.length ? undefined : 100, ...input },
+        { ids: input.InstanceTypes, most: 100 },
+      );
       return { InstanceTypes: page.map(render), ...next };
     },
   },
@@ -87,14 +103,20 @@ export const instanceTypeOperations = (world: World): OperationsOf<Ec2Actions> =
     takes: ["LocationType", "Filters", "MaxResults", "NextToken"],
     run(input) {
       const locations = input.LocationType === "availability-zone" ? world.zones : [world.region];
-      const all = [...table().keys()].flatMap((type) => locations.map((location) => ({ id: `${type}/${location}`, type, location })));
+      const all = [...table().keys()].flatMap((type) =>
+        locations.map((location) => ({ id: `${type}/${location}`, type, location })),
+      );
       const chosen = applyFilters<{ id: string; type: string; location: string; tags?: never }>(all, input.Filters, {
         "instance-type": ({ type }) => [type],
         location: ({ location }) => [location],
       });
       const { page, ...next } = pageOf(chosen, { MaxResults: 1000, ...input });
       return {
-        InstanceTypeOfferings: page.map(({ type, location }) => ({ InstanceType: type, LocationType: input.LocationType ?? "region", Location: location })),
+        InstanceTypeOfferings: page.map(({ type, location }) => ({
+          InstanceType: type,
+          LocationType: input.LocationType ?? "region",
+          Location: location,
+        })),
         ...next,
       };
     },
@@ -115,7 +137,9 @@ function render(limits: InstanceLimits): InstanceTypeInfo {
     BareMetal: limits.bareMetal,
     ...(limits.hypervisor === "unknown" ? {} : { Hypervisor: limits.hypervisor }),
     ProcessorInfo: { SupportedArchitectures: [architectureOf(limits.id)] },
-    ...(capacity === undefined ? {} : { VCpuInfo: { DefaultVCpus: capacity.cpus }, MemoryInfo: { SizeInMiB: capacity.memoryMiB } }),
+    ...(capacity === undefined
+      ? {}
+      : { VCpuInfo: { DefaultVCpus: capacity.cpus }, MemoryInfo: { SizeInMiB: capacity.memoryMiB } }),
     NetworkInfo: {
       MaximumNetworkInterfaces: limits.cards[limits.defaultCard] ?? 0,
       MaximumNetworkCards: limits.cards.length,

@@ -8,7 +8,12 @@ import { enisOf } from "./network-interface-attachments.ts";
 import { groupsOf, publicDnsName, renderInstanceEni } from "./network-interface-view.ts";
 import { tagList } from "./tags.ts";
 
-const stateCodes: Readonly<Record<InstanceState, number>> = { pending: 0, running: 16, "shutting-down": 32, terminated: 48 };
+const stateCodes: Readonly<Record<InstanceState, number>> = {
+  pending: 0,
+  running: 16,
+  "shutting-down": 32,
+  terminated: 48,
+};
 
 export function stateOf(state: InstanceState): { Code: number; Name: InstanceState } {
   return { Code: stateCodes[state], Name: state };
@@ -26,13 +31,17 @@ export function renderInstance(world: World, instance: Instance): InstanceOutput
     EbsOptimized: false,
     EnaSupport: true,
     Hypervisor: "xen",
-    ...(instance.role === undefined ? {} : { IamInstanceProfile: { Arn: instance.role.profileArn, Id: instance.role.profileId } }),
+    ...(instance.role === undefined
+      ? {}
+      : { IamInstanceProfile: { Arn: instance.role.profileArn, Id: instance.role.profileId } }),
     NetworkInterfaces: enis.map((eni) => renderInstanceEni(world, eni)),
     RootDeviceName: "/dev/xvda",
     RootDeviceType: "ebs",
     SecurityGroups: primary === undefined ? [] : groupsOf(world, primary),
     SourceDestCheck: primary?.sourceDestCheck,
-    ...(instance.stateReason === undefined ? {} : { StateReason: { Code: instance.stateReason.code, Message: instance.stateReason.message } }),
+    ...(instance.stateReason === undefined
+      ? {}
+      : { StateReason: { Code: instance.stateReason.code, Message: instance.stateReason.message } }),
     Tags: tagList(instance.tags),
     VirtualizationType: "hvm",
     CpuOptions: { CoreCount: Math.max(1, (capacityOf(instance.instanceType)?.cpus ?? 2) / 2), ThreadsPerCore: 2 },
@@ -45,13 +54,20 @@ export function renderInstance(world: World, instance: Instance): InstanceOutput
       InstanceMetadataTags: metadata.instanceMetadataTags,
     },
     PlatformDetails: "Linux/UNIX",
-    PrivateDnsNameOptions: { HostnameType: "ip-name", EnableResourceNameDnsARecord: false, EnableResourceNameDnsAAAARecord: false },
+    PrivateDnsNameOptions: {
+      HostnameType: "ip-name",
+      EnableResourceNameDnsARecord: false,
+      EnableResourceNameDnsAAAARecord: false,
+    },
     InstanceId: instance.id,
     ImageId: instance.imageId,
     State: stateOf(instance.state),
     PrivateDnsName: alive ? instance.privateDnsName : "",
     PublicDnsName: publicAddress === undefined ? "" : publicDnsName(world, instance.vpcId, publicAddress),
-    StateTransitionReason: instance.stateReason === undefined ? "" : `User initiated (${instance.stateReason.at.slice(0, 19).replace("T", " ")} GMT)`,
+    StateTransitionReason:
+      instance.stateReason === undefined
+        ? ""
+        : `User initiated (${instance.stateReason.at.slice(0, 19).replace("T", " ")} GMT)`,
     ...(instance.keyName === undefined ? {} : { KeyName: instance.keyName }),
     AmiLaunchIndex: instance.amiLaunchIndex,
     ProductCodes: [],
@@ -72,7 +88,8 @@ export const instanceFilters = (world: World): FilterTable<Instance> => {
     "availability-zone": (instance) => [instance.availabilityZone],
     "dns-name": (instance) => [renderInstance(world, instance).PublicDnsName],
     "group-id": (instance) => primary(instance)?.groupIds ?? [],
-    "group-name": (instance) => (primary(instance)?.groupIds ?? []).map((id) => world.store.get("security-group", id)?.name),
+    "group-name": (instance) =>
+      (primary(instance)?.groupIds ?? []).map((id) => world.store.get("security-group", id)?.name),
     hypervisor: (instance) => [limitsOf(instance.instanceType).hypervisor === "unknown" ? undefined : "xen"],
     "iam-instance-profile.arn": (instance) => [instance.role?.profileArn],
     "iam-instance-profile.id": (instance) => [instance.role?.profileId],
@@ -85,7 +102,8 @@ export const instanceFilters = (world: World): FilterTable<Instance> => {
     "ip-address": (instance) => [primary(instance)?.addresses[0]?.publicAddress],
     "key-name": (instance) => [instance.keyName],
     "launch-time": (instance) => [instance.launchTime],
-    "network-interface.addresses.private-ip-address": (instance) => enis(instance).flatMap((eni) => eni.addresses.map(({ address }) => address)),
+    "network-interface.addresses.private-ip-address": (instance) =>
+      enis(instance).flatMap((eni) => eni.addresses.map(({ address }) => address)),
     "network-interface.attachment.attachment-id": (instance) => enis(instance).map((eni) => eni.attachment?.id),
     "network-interface.group-id": (instance) => enis(instance).flatMap((eni) => eni.groupIds),
     "network-interface.mac-address": (instance) => enis(instance).map((eni) => eni.mac),

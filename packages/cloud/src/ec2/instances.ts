@@ -91,7 +91,8 @@ export function runInstances(world: World, request: InstanceRequest): Instance[]
         `There are not enough free addresses in subnet '${subnet.id}' to satisfy the requested number of instances.`,
       );
     const slots = 1 + (request.network.secondaryCount ?? 0) + (request.network.prefixCount ?? 0);
-    if (slots > limits.ipv4PerEni) throw new ApiError("InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes");
+    if (slots > limits.ipv4PerEni)
+      throw new ApiError("InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes");
   }
   const reservationId = newId("r-");
   return Array.from({ length: request.count }, (_, index) => runOne(world, request, reservationId, index));
@@ -127,14 +128,19 @@ function runOne(world: World, request: InstanceRequest, reservationId: string, a
     tags: request.tags,
   });
   const own = "subnetId" in request.network ? (request.network.deleteOnTermination ?? true) : false;
-  attachEni(world, eni, instance, { deviceIndex: 0, networkCardIndex: limitsOf(request.instanceType).defaultCard, deleteOnTermination: own });
+  attachEni(world, eni, instance, {
+    deviceIndex: 0,
+    networkCardIndex: limitsOf(request.instanceType).defaultCard,
+    deleteOnTermination: own,
+  });
   return instance;
 }
 
 function primaryEniFor(world: World, { network, eniTags = {} }: InstanceRequest): Eni {
   if ("eniId" in network) {
     const eni = find(world, "eni", network.eniId);
-    if (eni.attachment !== undefined) throw new ApiError("InvalidNetworkInterface.InUse", `Interface: [${eni.id}] in use.`);
+    if (eni.attachment !== undefined)
+      throw new ApiError("InvalidNetworkInterface.InUse", `Interface: [${eni.id}] in use.`);
     return eni;
   }
   const subnet = find(world, "subnet", network.subnetId);
@@ -159,7 +165,8 @@ function primaryEniFor(world: World, { network, eniTags = {} }: InstanceRequest)
  */
 function unusedAddress(world: World, subnet: Subnet): string | undefined {
   const block = blockOf(world, subnet);
-  for (const one of world.store.all("instance")) if (one.state === "terminated" && one.subnetId === subnet.id) block.take(one.privateAddress);
+  for (const one of world.store.all("instance"))
+    if (one.state === "terminated" && one.subnetId === subnet.id) block.take(one.privateAddress);
   return block.takeLowest();
 }
 
@@ -167,7 +174,11 @@ function unusedAddress(world: World, subnet: Subnet): string | undefined {
 export function terminateInstance(world: World, instance: Instance): Instance {
   if (instance.state === "terminated" || instance.state === "shutting-down") return instance;
   const at = world.now().toISOString();
-  const stateReason = { code: "Client.UserInitiatedShutdown", message: "Client.UserInitiatedShutdown: User initiated shutdown", at };
+  const stateReason = {
+    code: "Client.UserInitiatedShutdown",
+    message: "Client.UserInitiatedShutdown: User initiated shutdown",
+    at,
+  };
   return world.store.put("instance", { ...instance, state: "shutting-down", stateReason });
 }
 
@@ -216,8 +227,12 @@ export const instanceOperations = (world: World): OperationsOf<Ec2Actions> => ({
   DescribeInstances: {
     takes: ["InstanceIds", "Filters", "MaxResults", "NextToken"],
     run(input) {
-      const given = input.InstanceIds?.length ? findAll(world, "instance", input.InstanceIds) : world.store.all("instance");
-      const { page, ...next } = pageOf(applyFilters(given, input.Filters, instanceFilters(world)), input, { ids: input.InstanceIds });
+      const given = input.InstanceIds?.length
+        ? findAll(world, "instance", input.InstanceIds)
+        : world.store.all("instance");
+      const { page, ...next } = pageOf(applyFilters(given, input.Filters, instanceFilters(world)), input, {
+        ids: input.InstanceIds,
+      });
       const reservations = Map.groupBy(page, (instance) => instance.reservationId);
       return {
         Reservations: [...reservations].map(([ReservationId, instances]) => ({
@@ -234,12 +249,17 @@ export const instanceOperations = (world: World): OperationsOf<Ec2Actions> => ({
   DescribeInstanceStatus: {
     takes: ["InstanceIds", "Filters", "IncludeAllInstances", "MaxResults", "NextToken"],
     run(input) {
-      const given = input.InstanceIds?.length ? findAll(world, "instance", input.InstanceIds) : world.store.all("instance");
+      const given = input.InstanceIds?.length
+        ? findAll(world, "instance", input.InstanceIds)
+        : world.store.all("instance");
       const seen = given.filter((instance) => input.IncludeAllInstances === true || instance.state === "running");
-      const { page, ...next } = pageOf(applyFilters(seen, input.Filters, instanceFilters(world)), input, { ids: input.InstanceIds });
+      const { page, ...next } = pageOf(applyFilters(seen, input.Filters, instanceFilters(world)), input, {
+        ids: input.InstanceIds,
+      });
       return {
         InstanceStatuses: page.map((instance) => {
-          const status = instance.state === "running" ? "ok" : instance.state === "pending" ? "initializing" : "not-applicable";
+          const status =
+            instance.state === "running" ? "ok" : instance.state === "pending" ? "initializing" : "not-applicable";
           const details = [{ Name: "reachability", Status: instance.state === "running" ? "passed" : "initializing" }];
           return {
             AvailabilityZone: instance.availabilityZone,
@@ -258,7 +278,10 @@ export const instanceOperations = (world: World): OperationsOf<Ec2Actions> => ({
   TerminateInstances: {
     takes: ["InstanceIds"],
     run({ InstanceIds = [] }) {
-      const changes = findAll(world, "instance", InstanceIds).map((before) => ({ before, after: terminateInstance(world, before) }));
+      const changes = findAll(world, "instance", InstanceIds).map((before) => ({
+        before,
+        after: terminateInstance(world, before),
+      }));
       return {
         TerminatingInstances: changes.map(({ before, after }) => ({
           InstanceId: before.id,
@@ -282,13 +305,22 @@ export const instanceOperations = (world: World): OperationsOf<Ec2Actions> => ({
         case "sourceDestCheck":
           return { InstanceId, SourceDestCheck: { Value: eni?.sourceDestCheck } };
         case "groupSet":
-          return { InstanceId, Groups: (eni?.groupIds ?? []).map((GroupId) => ({ GroupId, GroupName: world.store.get("security-group", GroupId)?.name })) };
+          return {
+            InstanceId,
+            Groups: (eni?.groupIds ?? []).map((GroupId) => ({
+              GroupId,
+              GroupName: world.store.get("security-group", GroupId)?.name,
+            })),
+          };
         case "disableApiTermination":
           return { InstanceId, DisableApiTermination: { Value: false } };
         case "instanceInitiatedShutdownBehavior":
           return { InstanceId, InstanceInitiatedShutdownBehavior: { Value: "stop" } };
         default:
-          throw new ApiError("InvalidParameterValue", `Value (${Attribute ?? ""}) for parameter attribute is not supported.`);
+          throw new ApiError(
+            "InvalidParameterValue",
+            `Value (${Attribute ?? ""}) for parameter attribute is not supported.`,
+          );
       }
     },
   },
@@ -311,7 +343,10 @@ export const instanceOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["InstanceId", "HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "InstanceMetadataTags"],
     run(input) {
       const instance = find(world, "instance", input.InstanceId ?? "");
-      const changed = world.store.put("instance", { ...instance, metadataOptions: { ...instance.metadataOptions, ...metadataFrom(input) } });
+      const changed = world.store.put("instance", {
+        ...instance,
+        metadataOptions: { ...instance.metadataOptions, ...metadataFrom(input) },
+      });
       return { InstanceId: instance.id, InstanceMetadataOptions: renderInstance(world, changed).MetadataOptions };
     },
   },
@@ -319,9 +354,12 @@ export const instanceOperations = (world: World): OperationsOf<Ec2Actions> => ({
 
 function requestFrom(world: World, input: RunInstancesRequest): InstanceRequest {
   const { ImageId = "", MinCount = 1, MaxCount = 1, InstanceType = "m1.small" } = input;
-  if (input.ImageId === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter ImageId");
-  if (!/^ami-[0-9a-f]{8,17}$/.test(ImageId)) throw new ApiError("InvalidAMIID.Malformed", `Invalid id: "${ImageId}" (expecting "ami-...")`);
-  if (MinCount < 1 || MaxCount < MinCount) throw new ApiError("InvalidParameterValue", `Value (${MinCount}) for parameter minCount is invalid.`);
+  if (input.ImageId === undefined)
+    throw new ApiError("MissingParameter", "The request must contain the parameter ImageId");
+  if (!/^ami-[0-9a-f]{8,17}$/.test(ImageId))
+    throw new ApiError("InvalidAMIID.Malformed", `Invalid id: "${ImageId}" (expecting "ami-...")`);
+  if (MinCount < 1 || MaxCount < MinCount)
+    throw new ApiError("InvalidParameterValue", `Value (${MinCount}) for parameter minCount is invalid.`);
   return {
     imageId: ImageId,
     instanceType: InstanceType,
@@ -338,9 +376,13 @@ function requestFrom(world: World, input: RunInstancesRequest): InstanceRequest 
 
 function networkFrom(world: World, input: RunInstancesRequest): NetworkRequest {
   const [spec, ...more] = input.NetworkInterfaces ?? [];
-  if (more.length > 0) throw new ApiError("UnsupportedOperation", "More than one NetworkInterface in RunInstances is not supported.");
+  if (more.length > 0)
+    throw new ApiError("UnsupportedOperation", "More than one NetworkInterface in RunInstances is not supported.");
   if (spec !== undefined && (input.SubnetId !== undefined || (input.SecurityGroupIds?.length ?? 0) > 0))
-    throw new ApiError("InvalidParameterCombination", "Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request");
+    throw new ApiError(
+      "InvalidParameterCombination",
+      "Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request",
+    );
   if (spec?.NetworkInterfaceId !== undefined) return { eniId: spec.NetworkInterfaceId };
   const subnetId = spec?.SubnetId ?? input.SubnetId ?? subnetInZone(world, input.Placement?.AvailabilityZone);
   return {
@@ -358,7 +400,9 @@ function networkFrom(world: World, input: RunInstancesRequest): NetworkRequest {
 function subnetInZone(world: World, zone: string | undefined): string {
   throw new ApiError(
     "MissingInput",
-    zone === undefined ? "No subnets found for the default VPC: name a subnet" : `No default subnet for availability zone: '${zone}'.`,
+    zone === undefined
+      ? "No subnets found for the default VPC: name a subnet"
+      : `No default subnet for availability zone: '${zone}'.`,
   );
 }
 
@@ -370,11 +414,16 @@ function metadataFrom(input: {
 }): Partial<MetadataOptions> {
   const hops = input.HttpPutResponseHopLimit;
   if (hops !== undefined && (hops < 1 || hops > 64))
-    throw new ApiError("InvalidParameterValue", `Value (${hops}) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and 64.`);
+    throw new ApiError(
+      "InvalidParameterValue",
+      `Value (${hops}) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and 64.`,
+    );
   return {
     ...(input.HttpTokens === undefined ? {} : { httpTokens: input.HttpTokens as MetadataOptions["httpTokens"] }),
     ...(hops === undefined ? {} : { httpPutResponseHopLimit: hops }),
-    ...(input.HttpEndpoint === undefined ? {} : { httpEndpoint: input.HttpEndpoint as MetadataOptions["httpEndpoint"] }),
+    ...(input.HttpEndpoint === undefined
+      ? {}
+      : { httpEndpoint: input.HttpEndpoint as MetadataOptions["httpEndpoint"] }),
     ...(input.InstanceMetadataTags === undefined
       ? {}
       : { instanceMetadataTags: input.InstanceMetadataTags as MetadataOptions["instanceMetadataTags"] }),
@@ -382,7 +431,10 @@ function metadataFrom(input: {
 }
 
 /** There is no IAM to ask which role a profile holds, so a profile's role is the one of its own name. */
-function roleFrom(world: World, given: { Arn?: string | undefined; Name?: string | undefined } | undefined): InstanceRole | undefined {
+function roleFrom(
+  world: World,
+  given: { Arn?: string | undefined; Name?: string | undefined } | undefined,
+): InstanceRole | undefined {
   if (given === undefined) return undefined;
   const name = given.Name ?? given.Arn?.split("/").at(-1) ?? "";
   if (name === "") throw new ApiError("InvalidParameterValue", "Invalid IAM Instance Profile name");

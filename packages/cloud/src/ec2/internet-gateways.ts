@@ -14,7 +14,10 @@ export const internetGatewayOperations = (world: World): OperationsOf<Ec2Actions
   CreateInternetGateway: {
     takes: ["TagSpecifications"],
     run({ TagSpecifications }) {
-      const gateway = world.store.put("internet-gateway", { id: newId("igw-"), tags: tagsFrom(TagSpecifications, "internet-gateway") });
+      const gateway = world.store.put("internet-gateway", {
+        id: newId("igw-"),
+        tags: tagsFrom(TagSpecifications, "internet-gateway"),
+      });
       return { InternetGateway: render(world, gateway) };
     },
   },
@@ -32,7 +35,10 @@ export const internetGatewayOperations = (world: World): OperationsOf<Ec2Actions
     run({ InternetGatewayId = "" }) {
       const gateway = find(world, "internet-gateway", InternetGatewayId);
       if (gateway.vpcId !== undefined)
-        throw new ApiError("DependencyViolation", `The internetGateway '${gateway.id}' has dependencies and cannot be deleted.`);
+        throw new ApiError(
+          "DependencyViolation",
+          `The internetGateway '${gateway.id}' has dependencies and cannot be deleted.`,
+        );
       world.store.remove("internet-gateway", gateway.id);
       return {};
     },
@@ -43,7 +49,10 @@ export const internetGatewayOperations = (world: World): OperationsOf<Ec2Actions
       const gateway = find(world, "internet-gateway", InternetGatewayId);
       const vpc = find(world, "vpc", VpcId);
       if (gateway.vpcId !== undefined)
-        throw new ApiError("Resource.AlreadyAssociated", `resource ${gateway.id} is already attached to network ${gateway.vpcId}`);
+        throw new ApiError(
+          "Resource.AlreadyAssociated",
+          `resource ${gateway.id} is already attached to network ${gateway.vpcId}`,
+        );
       if (world.store.all("internet-gateway").some((other) => other.vpcId === vpc.id))
         throw new ApiError("InvalidParameterValue", `Network ${vpc.id} already has an internet gateway attached`);
       world.store.put("internet-gateway", { ...gateway, vpcId: vpc.id });
@@ -55,10 +64,16 @@ export const internetGatewayOperations = (world: World): OperationsOf<Ec2Actions
     run({ InternetGatewayId = "", VpcId = "" }) {
       const gateway = find(world, "internet-gateway", InternetGatewayId);
       find(world, "vpc", VpcId);
-      if (gateway.vpcId !== VpcId) throw new ApiError("Gateway.NotAttached", `resource ${gateway.id} is not attached to network ${VpcId}`);
-      const mapped = world.store.all("eni").some((eni) => eni.vpcId === VpcId && eni.addresses.some((one) => one.publicAddress !== undefined));
+      if (gateway.vpcId !== VpcId)
+        throw new ApiError("Gateway.NotAttached", `resource ${gateway.id} is not attached to network ${VpcId}`);
+      const mapped = world.store
+        .all("eni")
+        .some((eni) => eni.vpcId === VpcId && eni.addresses.some((one) => one.publicAddress !== undefined));
       if (mapped)
-        throw new ApiError("DependencyViolation", `Network ${VpcId} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.`);
+        throw new ApiError(
+          "DependencyViolation",
+          `Network ${VpcId} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.`,
+        );
       const { vpcId: _, ...rest } = gateway;
       world.store.put("internet-gateway", rest);
       return {};

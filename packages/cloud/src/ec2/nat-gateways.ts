@@ -32,11 +32,15 @@ export const natGatewayOperations = (world: World): OperationsOf<Ec2Actions> => 
   CreateNatGateway: {
     takes: ["SubnetId", "AllocationId", "ConnectivityType", "PrivateIpAddress", "TagSpecifications"],
     run(input) {
-      if (input.SubnetId === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter SubnetId");
+      if (input.SubnetId === undefined)
+        throw new ApiError("MissingParameter", "The request must contain the parameter SubnetId");
       const subnet = find(world, "subnet", input.SubnetId);
       const connectivity = input.ConnectivityType === "private" ? "private" : "public";
       if (connectivity === "public" && input.AllocationId === undefined)
-        throw new ApiError("MissingParameter", "The request must include the AllocationId parameter. Add the required parameter and retry the request.");
+        throw new ApiError(
+          "MissingParameter",
+          "The request must include the AllocationId parameter. Add the required parameter and retry the request.",
+        );
       const base: NatGateway = {
         id: newId("nat-"),
         vpcId: subnet.vpcId,
@@ -48,7 +52,8 @@ export const natGatewayOperations = (world: World): OperationsOf<Ec2Actions> => 
       };
       // What EC2 finds out after the answer is found out here at once, and told the same way: by state.
       const failure = failureOf(world, base, input.AllocationId);
-      const gateway = failure === undefined ? realise(world, base, input) : { ...base, state: "failed" as const, failure };
+      const gateway =
+        failure === undefined ? realise(world, base, input) : { ...base, state: "failed" as const, failure };
       world.store.put("nat-gateway", gateway);
       return { NatGateway: render({ ...gateway, state: failure === undefined ? "pending" : "failed" }) };
     },
@@ -56,7 +61,9 @@ export const natGatewayOperations = (world: World): OperationsOf<Ec2Actions> => 
   DescribeNatGateways: {
     takes: ["NatGatewayIds", "Filter", "MaxResults", "NextToken"],
     run(input) {
-      const given = input.NatGatewayIds?.length ? findAll(world, "nat-gateway", input.NatGatewayIds) : world.store.all("nat-gateway");
+      const given = input.NatGatewayIds?.length
+        ? findAll(world, "nat-gateway", input.NatGatewayIds)
+        : world.store.all("nat-gateway");
       const { page, ...next } = pageOf(applyFilters(given, input.Filter, filters), input, { ids: input.NatGatewayIds });
       return { NatGateways: page.map(render), ...next };
     },
@@ -83,19 +90,29 @@ export function settleNatGateways(world: World): void {
 function failureOf(world: World, gateway: NatGateway, allocationId: string | undefined): NatGateway["failure"] {
   const subnet = find(world, "subnet", gateway.subnetId);
   if (freeCount(world, subnet) < 1)
-    return { code: "InsufficientFreeAddressesInSubnet", message: "Subnet has insufficient free addresses to create this NAT gateway" };
+    return {
+      code: "InsufficientFreeAddressesInSubnet",
+      message: "Subnet has insufficient free addresses to create this NAT gateway",
+    };
   if (gateway.connectivity === "private") return undefined;
   if (!world.store.all("internet-gateway").some((one) => one.vpcId === gateway.vpcId))
     return { code: "Gateway.NotAttached", message: `Network ${gateway.vpcId} has no Internet gateway attached` };
   const address = world.store.get("address", allocationId ?? "");
   if (address === undefined)
-    return { code: "InvalidAllocationID.NotFound", message: `Elastic IP address ${allocationId ?? ""} could not be associated with this NAT gateway` };
+    return {
+      code: "InvalidAllocationID.NotFound",
+      message: `Elastic IP address ${allocationId ?? ""} could not be associated with this NAT gateway`,
+    };
   if (address.association !== undefined)
     return { code: "Resource.AlreadyAssociated", message: `Elastic IP address ${address.id} is already associated` };
   return undefined;
 }
 
-function realise(world: World, base: NatGateway, input: { AllocationId?: string | undefined; PrivateIpAddress?: string | undefined }): NatGateway {
+function realise(
+  world: World,
+  base: NatGateway,
+  input: { AllocationId?: string | undefined; PrivateIpAddress?: string | undefined },
+): NatGateway {
   const eni = createEni(world, {
     subnetId: base.subnetId,
     description: `Interface for NAT Gateway ${base.id}`,
@@ -111,14 +128,23 @@ function realise(world: World, base: NatGateway, input: { AllocationId?: string 
   if (base.connectivity === "private") return { ...base, eniId: eni.id, privateAddress };
   const address = find(world, "address", input.AllocationId ?? "");
   const associationId = associate(world, address, eni, privateAddress);
-  return { ...base, eniId: eni.id, privateAddress, allocationId: address.id, publicAddress: address.publicAddress, associationId };
+  return {
+    ...base,
+    eniId: eni.id,
+    privateAddress,
+    allocationId: address.id,
+    publicAddress: address.publicAddress,
+    associationId,
+  };
 }
 
 function render(gateway: NatGateway): NatGatewayOutput {
   return {
     CreateTime: new Date(gateway.createTime),
     ...(gateway.deleteTime === undefined ? {} : { DeleteTime: new Date(gateway.deleteTime) }),
-    ...(gateway.failure === undefined ? {} : { FailureCode: gateway.failure.code, FailureMessage: gateway.failure.message }),
+    ...(gateway.failure === undefined
+      ? {}
+      : { FailureCode: gateway.failure.code, FailureMessage: gateway.failure.message }),
     NatGatewayAddresses: [
       {
         AllocationId: gateway.allocationId,

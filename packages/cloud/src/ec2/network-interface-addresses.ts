@@ -20,7 +20,14 @@ export function requireSlots(world: World, eni: Eni, added: number): void {
 
 export const networkInterfaceAddressOperations = (world: World): OperationsOf<Ec2Actions> => ({
   AssignPrivateIpAddresses: {
-    takes: ["NetworkInterfaceId", "PrivateIpAddresses", "SecondaryPrivateIpAddressCount", "Ipv4Prefixes", "Ipv4PrefixCount", "AllowReassignment"],
+    takes: [
+      "NetworkInterfaceId",
+      "PrivateIpAddresses",
+      "SecondaryPrivateIpAddressCount",
+      "Ipv4Prefixes",
+      "Ipv4PrefixCount",
+      "AllowReassignment",
+    ],
     run(input) {
       const eni = find(world, "eni", input.NetworkInterfaceId ?? "");
       requireOwn(eni);
@@ -28,7 +35,11 @@ export const networkInterfaceAddressOperations = (world: World): OperationsOf<Ec
       const count = input.SecondaryPrivateIpAddressCount ?? 0;
       const prefixCount = input.Ipv4PrefixCount ?? 0;
       const ways = [given.length, prefixes.length, count, prefixCount].filter((one) => one > 0).length;
-      if (ways === 0) throw new ApiError("MissingParameter", "The request must contain the parameter privateIpAddresses or secondaryPrivateIpAddressCount");
+      if (ways === 0)
+        throw new ApiError(
+          "MissingParameter",
+          "The request must contain the parameter privateIpAddresses or secondaryPrivateIpAddressCount",
+        );
       if (ways > 1)
         throw new ApiError(
           "InvalidParameterCombination",
@@ -59,15 +70,21 @@ export const networkInterfaceAddressOperations = (world: World): OperationsOf<Ec
     run({ NetworkInterfaceId = "", PrivateIpAddresses: addresses = [], Ipv4Prefixes: prefixes = [] }) {
       const eni = find(world, "eni", NetworkInterfaceId);
       requireOwn(eni);
-      if (addresses.length + prefixes.length === 0) throw new ApiError("MissingParameter", "The request must contain the parameter privateIpAddresses");
+      if (addresses.length + prefixes.length === 0)
+        throw new ApiError("MissingParameter", "The request must contain the parameter privateIpAddresses");
       const primary = eni.addresses[0]?.address;
       for (const address of addresses) {
-        if (address === primary) throw new ApiError("InvalidParameterValue", `The primary private IP address ${address} cannot be unassigned from interface ${eni.id}`);
+        if (address === primary)
+          throw new ApiError(
+            "InvalidParameterValue",
+            `The primary private IP address ${address} cannot be unassigned from interface ${eni.id}`,
+          );
         if (!eni.addresses.some((one) => one.address === address))
           throw new ApiError("InvalidParameterValue", `Some of [${address}] are not assigned to interface ${eni.id}`);
       }
       for (const prefix of prefixes)
-        if (!eni.prefixes.includes(prefix)) throw new ApiError("InvalidParameterValue", `Some of [${prefix}] are not assigned to interface ${eni.id}`);
+        if (!eni.prefixes.includes(prefix))
+          throw new ApiError("InvalidParameterValue", `Some of [${prefix}] are not assigned to interface ${eni.id}`);
       endMappings(world, eni, addresses);
       const current = find(world, "eni", eni.id);
       world.store.put("eni", {
@@ -88,13 +105,17 @@ function takeFromOthers(world: World, eni: Eni, addresses: readonly string[]): v
     const names = moving.map(({ address }) => address);
     endMappings(world, other, names);
     const current = find(world, "eni", other.id);
-    world.store.put("eni", { ...current, addresses: current.addresses.filter(({ address }) => !names.includes(address)) });
+    world.store.put("eni", {
+      ...current,
+      addresses: current.addresses.filter(({ address }) => !names.includes(address)),
+    });
   }
 }
 
 function endMappings(world: World, eni: Eni, addresses: readonly string[]): void {
   for (const { address, allocationId } of eni.addresses) {
-    const elastic = allocationId !== undefined && addresses.includes(address) ? world.store.get("address", allocationId) : undefined;
+    const elastic =
+      allocationId !== undefined && addresses.includes(address) ? world.store.get("address", allocationId) : undefined;
     if (elastic !== undefined) disassociate(world, elastic);
   }
 }

@@ -1,5 +1,9 @@
 /** How an ENI looks from outside: in DescribeNetworkInterfaces, in DescribeInstances, and to filters. */
-import type { InstanceNetworkInterface, NetworkInterface, NetworkInterfaceAssociation } from "@underlay/aws/generated/ec2-types";
+import type {
+  InstanceNetworkInterface,
+  NetworkInterface,
+  NetworkInterfaceAssociation,
+} from "@underlay/aws/generated/ec2-types";
 import type { World } from "../store/kinds.ts";
 import type { FilterTable } from "./filters.ts";
 import { zoneIdOf } from "./zones.ts";
@@ -70,7 +74,9 @@ export function statusOf(eni: Eni): "available" | "in-use" {
 export function renderInstanceEni(world: World, eni: Eni): InstanceNetworkInterface {
   const { Attachment, PrivateIpAddresses = [], Association, ...rest } = renderEni(world, eni);
   const shortAssociation = (full: NetworkInterfaceAssociation | undefined) =>
-    full === undefined ? {} : { Association: { IpOwnerId: full.IpOwnerId, PublicDnsName: full.PublicDnsName, PublicIp: full.PublicIp } };
+    full === undefined
+      ? {}
+      : { Association: { IpOwnerId: full.IpOwnerId, PublicDnsName: full.PublicDnsName, PublicIp: full.PublicIp } };
   return {
     ...shortAssociation(Association),
     Attachment: {
@@ -89,7 +95,10 @@ export function renderInstanceEni(world: World, eni: Eni): InstanceNetworkInterf
     OwnerId: rest.OwnerId,
     ...(rest.PrivateDnsName === undefined ? {} : { PrivateDnsName: rest.PrivateDnsName }),
     PrivateIpAddress: rest.PrivateIpAddress,
-    PrivateIpAddresses: PrivateIpAddresses.map(({ Association: full, ...address }) => ({ ...shortAssociation(full), ...address })),
+    PrivateIpAddresses: PrivateIpAddresses.map(({ Association: full, ...address }) => ({
+      ...shortAssociation(full),
+      ...address,
+    })),
     SourceDestCheck: rest.SourceDestCheck,
     Status: rest.Status,
     SubnetId: rest.SubnetId,
@@ -100,7 +109,10 @@ export function renderInstanceEni(world: World, eni: Eni): InstanceNetworkInterf
 }
 
 export function groupsOf(world: World, eni: Eni): { GroupId: string; GroupName: string }[] {
-  return eni.groupIds.map((GroupId) => ({ GroupId, GroupName: world.store.get("security-group", GroupId)?.name ?? "" }));
+  return eni.groupIds.map((GroupId) => ({
+    GroupId,
+    GroupName: world.store.get("security-group", GroupId)?.name ?? "",
+  }));
 }
 
 function hasPrivateName(world: World, eni: Eni): boolean {
@@ -109,7 +121,9 @@ function hasPrivateName(world: World, eni: Eni): boolean {
 
 function association(world: World, eni: Eni, address: EniAddress): NetworkInterfaceAssociation {
   return {
-    ...(address.allocationId === undefined ? {} : { AllocationId: address.allocationId, AssociationId: address.associationId }),
+    ...(address.allocationId === undefined
+      ? {}
+      : { AllocationId: address.allocationId, AssociationId: address.associationId }),
     IpOwnerId: address.allocationId === undefined ? "amazon" : world.accountId,
     PublicDnsName: publicDnsName(world, eni.vpcId, address.publicAddress ?? ""),
     PublicIp: address.publicAddress,
@@ -145,7 +159,8 @@ export const eniFilters = (world: World): FilterTable<Eni> => {
     "association.allocation-id": (eni) => mapped(eni).map((one) => one.allocationId),
     "association.association-id": (eni) => mapped(eni).map((one) => one.associationId),
     "association.ip-owner-id": owner,
-    "association.public-dns-name": (eni) => mapped(eni).map((one) => publicDnsName(world, eni.vpcId, one.publicAddress ?? "")),
+    "association.public-dns-name": (eni) =>
+      mapped(eni).map((one) => publicDnsName(world, eni.vpcId, one.publicAddress ?? "")),
     "association.public-ip": (eni) => mapped(eni).map((one) => one.publicAddress),
     "attachment.attach-time": (eni) => [eni.attachment?.attachTime],
     "attachment.attachment-id": (eni) => [eni.attachment?.id],
@@ -166,7 +181,8 @@ export const eniFilters = (world: World): FilterTable<Eni> => {
     "operator.managed": () => [false],
     "operator.principal": () => [],
     "owner-id": () => [world.accountId],
-    "private-dns-name": (eni) => (hasPrivateName(world, eni) ? eni.addresses.map((one) => privateDnsName(world, one.address)) : []),
+    "private-dns-name": (eni) =>
+      hasPrivateName(world, eni) ? eni.addresses.map((one) => privateDnsName(world, one.address)) : [],
     "private-ip-address": (eni) => [eni.addresses[0]?.address],
     "requester-id": (eni) => [eni.requester],
     "requester-managed": (eni) => [eni.requester !== undefined],

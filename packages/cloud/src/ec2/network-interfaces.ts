@@ -40,7 +40,11 @@ export type EniAttachment = AttachmentFacts &
   );
 
 /** `ConnectionTrackingSpecification`: idle seconds. */
-export type ConnectionTracking = { readonly tcpEstablished?: number; readonly udpStream?: number; readonly udp?: number };
+export type ConnectionTracking = {
+  readonly tcpEstablished?: number;
+  readonly udpStream?: number;
+  readonly udp?: number;
+};
 
 export type Eni = {
   readonly id: string;
@@ -89,7 +93,8 @@ const mostGroups = 5;
 export function createEni(world: World, request: EniRequest): Eni {
   const subnet = find(world, "subnet", request.subnetId);
   const block = blockOf(world, subnet);
-  const primary = request.primaryAddress === undefined ? takeAddresses(block, 1) : takeGiven(block, [request.primaryAddress]);
+  const primary =
+    request.primaryAddress === undefined ? takeAddresses(block, 1) : takeGiven(block, [request.primaryAddress]);
   const others = [
     ...takeGiven(block, request.secondaryAddresses ?? []),
     ...takePrefixes(block, request.prefixes, request.prefixCount),
@@ -128,7 +133,9 @@ export function removeEni(world: World, eni: Eni): void {
 /** The groups of an ENI: those given, which must be of its VPC and not too many, or the default group. */
 export function groupsFor(world: World, vpcId: string, groupIds: readonly string[]): string[] {
   if (groupIds.length === 0) {
-    const standard = world.store.all("security-group").find((group) => group.vpcId === vpcId && group.name === "default");
+    const standard = world.store
+      .all("security-group")
+      .find((group) => group.vpcId === vpcId && group.name === "default");
     return standard === undefined ? [] : [standard.id];
   }
   const groups = findAll(world, "security-group", [...new Set(groupIds)]);
@@ -136,7 +143,10 @@ export function groupsFor(world: World, vpcId: string, groupIds: readonly string
   if (foreign !== undefined)
     throw new ApiError("InvalidParameter", `Security group ${foreign.id} and the subnet belong to different networks.`);
   if (groups.length > mostGroups)
-    throw new ApiError("SecurityGroupsPerInterfaceLimitExceeded", "The maximum number of security groups per interface has been reached.");
+    throw new ApiError(
+      "SecurityGroupsPerInterfaceLimitExceeded",
+      "The maximum number of security groups per interface has been reached.",
+    );
   return groups.map((group) => group.id);
 }
 
@@ -160,20 +170,28 @@ export const networkInterfaceOperations = (world: World): OperationsOf<Ec2Action
         throw new ApiError("UnsupportedOperation", `The interface type ${input.InterfaceType} is not supported.`);
       const prefixes = input.Ipv4Prefixes?.map(({ Ipv4Prefix = "" }) => Ipv4Prefix);
       const count = input.SecondaryPrivateIpAddressCount;
-      const secondary = (input.PrivateIpAddresses ?? []).filter(({ Primary }) => Primary !== true).map(({ PrivateIpAddress = "" }) => PrivateIpAddress);
+      const secondary = (input.PrivateIpAddresses ?? [])
+        .filter(({ Primary }) => Primary !== true)
+        .map(({ PrivateIpAddress = "" }) => PrivateIpAddress);
       const wantsPrefixes = (prefixes?.length ?? 0) > 0 || (input.Ipv4PrefixCount ?? 0) > 0;
       if (wantsPrefixes && ((count ?? 0) > 0 || secondary.length > 0))
-        throw new ApiError("InvalidParameterCombination", "You can't specify both secondary private IP addresses and IPv4 prefixes in one request.");
+        throw new ApiError(
+          "InvalidParameterCombination",
+          "You can't specify both secondary private IP addresses and IPv4 prefixes in one request.",
+        );
       const eni = createEni(world, {
         subnetId: input.SubnetId ?? "",
         description: input.Description ?? "",
         groupIds: input.Groups ?? [],
-        primaryAddress: input.PrivateIpAddress ?? input.PrivateIpAddresses?.find(({ Primary }) => Primary === true)?.PrivateIpAddress,
+        primaryAddress:
+          input.PrivateIpAddress ?? input.PrivateIpAddresses?.find(({ Primary }) => Primary === true)?.PrivateIpAddress,
         secondaryAddresses: secondary,
         secondaryCount: count,
         prefixes,
         prefixCount: input.Ipv4PrefixCount,
-        ...(input.ConnectionTrackingSpecification === undefined ? {} : { connectionTracking: trackingFrom(input.ConnectionTrackingSpecification) }),
+        ...(input.ConnectionTrackingSpecification === undefined
+          ? {}
+          : { connectionTracking: trackingFrom(input.ConnectionTrackingSpecification) }),
         tags: tagsFrom(input.TagSpecifications, "network-interface"),
       });
       return {
@@ -198,7 +216,8 @@ export const networkInterfaceOperations = (world: World): OperationsOf<Ec2Action
     run({ NetworkInterfaceId = "" }) {
       const eni = find(world, "eni", NetworkInterfaceId);
       requireOwn(eni);
-      if (eni.attachment !== undefined) throw new ApiError("InvalidParameterValue", `Network interface '${eni.id}' is currently in use.`);
+      if (eni.attachment !== undefined)
+        throw new ApiError("InvalidParameterValue", `Network interface '${eni.id}' is currently in use.`);
       removeEni(world, eni);
       return {};
     },
@@ -207,7 +226,8 @@ export const networkInterfaceOperations = (world: World): OperationsOf<Ec2Action
 
 /** ENIs that an AWS service made are that service's to change. */
 export function requireOwn(eni: Eni): void {
-  if (eni.requester !== undefined) throw new ApiError("OperationNotPermitted", `You are not allowed to manage the network interface '${eni.id}'.`);
+  if (eni.requester !== undefined)
+    throw new ApiError("OperationNotPermitted", `You are not allowed to manage the network interface '${eni.id}'.`);
 }
 
 export function trackingFrom(given: {
@@ -219,7 +239,10 @@ export function trackingFrom(given: {
   for (const [name, [least, most]] of Object.entries(bounds)) {
     const value = given[name as keyof typeof bounds];
     if (value !== undefined && (value < least || value > most))
-      throw new ApiError("InvalidParameterValue", `Value (${value}) for parameter ${name} is invalid. It must be between ${least} and ${most} seconds.`);
+      throw new ApiError(
+        "InvalidParameterValue",
+        `Value (${value}) for parameter ${name} is invalid. It must be between ${least} and ${most} seconds.`,
+      );
   }
   return {
     ...(given.TcpEstablishedTimeout === undefined ? {} : { tcpEstablished: given.TcpEstablishedTimeout }),

@@ -12,7 +12,10 @@ export function pageOf<T extends { readonly id: string }>(
   const { ids = [], least = 5, most = 1000 } = options;
   const { MaxResults, NextToken } = input;
   if (MaxResults !== undefined && ids.length > 0)
-    throw new ApiError("InvalidParameterCombination", "The parameter MaxResults cannot be used with explicit resource IDs");
+    throw new ApiError(
+      "InvalidParameterCombination",
+      "The parameter MaxResults cannot be used with explicit resource IDs",
+    );
   if (MaxResults !== undefined && (MaxResults < least || MaxResults > most))
     throw new ApiError(
       "InvalidParameterValue",

@@ -55,36 +55,69 @@ export const prefixListOperations = (world: World): OperationsOf<Ec2Actions> => 
   DescribeManagedPrefixLists: {
     takes: ["PrefixListIds", "Filters", "MaxResults", "NextToken"],
     run(input) {
-      const given = input.PrefixListIds?.length ? input.PrefixListIds.map((id) => findPrefixList(world, id)) : allPrefixLists(world);
-      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, { least: 1, most: 100 });
+      const given = input.PrefixListIds?.length
+        ? input.PrefixListIds.map((id) => findPrefixList(world, id))
+        : allPrefixLists(world);
+      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, {
+        least: 1,
+        most: 100,
+      });
       return { PrefixLists: page.map((list) => render(world, list)), ...next };
     },
   },
   DescribePrefixLists: {
     takes: ["PrefixListIds", "Filters", "MaxResults", "NextToken"],
     run(input) {
-      const lists = awsLists(world).filter((list) => !input.PrefixListIds?.length || input.PrefixListIds.includes(list.id));
+      const lists = awsLists(world).filter(
+        (list) => !input.PrefixListIds?.length || input.PrefixListIds.includes(list.id),
+      );
       const { page, ...next } = pageOf(applyFilters(lists, input.Filters, filtersOf(world)), input);
-      return { PrefixLists: page.map((list) => ({ PrefixListId: list.id, PrefixListName: list.name, Cidrs: list.entries.map(({ cidr }) => cidr) })), ...next };
+      return {
+        PrefixLists: page.map((list) => ({
+          PrefixListId: list.id,
+          PrefixListName: list.name,
+          Cidrs: list.entries.map(({ cidr }) => cidr),
+        })),
+        ...next,
+      };
     },
   },
   GetManagedPrefixListEntries: {
     takes: ["PrefixListId", "MaxResults", "NextToken"],
     run(input) {
       const { entries } = findPrefixList(world, input.PrefixListId ?? "");
-      const { page, ...next } = pageOf(entries.map((entry) => ({ id: entry.cidr, ...entry })), input, { least: 1, most: 100 });
-      return { Entries: page.map(({ cidr, description }) => ({ Cidr: cidr, ...(description === undefined ? {} : { Description: description }) })), ...next };
+      const { page, ...next } = pageOf(
+        entries.map((entry) => ({ id: entry.cidr, ...entry })),
+        input,
+        { least: 1, most: 100 },
+      );
+      return {
+        Entries: page.map(({ cidr, description }) => ({
+          Cidr: cidr,
+          ...(description === undefined ? {} : { Description: description }),
+        })),
+        ...next,
+      };
     },
   },
   CreateManagedPrefixList: {
     takes: ["PrefixListName", "Entries", "MaxEntries", "AddressFamily", "TagSpecifications"],
     run({ PrefixListName = "", Entries = [], MaxEntries = 1, AddressFamily, TagSpecifications }) {
-      if (AddressFamily !== "IPv4") throw new ApiError("UnsupportedOperation", "Only prefix lists with AddressFamily IPv4 are supported.");
-      if (PrefixListName.startsWith("com.amazonaws")) throw new ApiError("InvalidParameterValue", "The prefix list name cannot start with com.amazonaws");
+      if (AddressFamily !== "IPv4")
+        throw new ApiError("UnsupportedOperation", "Only prefix lists with AddressFamily IPv4 are supported.");
+      if (PrefixListName.startsWith("com.amazonaws"))
+        throw new ApiError("InvalidParameterValue", "The prefix list name cannot start with com.amazonaws");
       const entries = Entries.map(({ Cidr = "", Description }) => entryOf(Cidr, Description));
       requireRoom(entries.length, MaxEntries);
       const tags = tagsFrom(TagSpecifications, "prefix-list");
-      const list = world.store.put("prefix-list", { id: newId("pl-"), name: PrefixListName, maxEntries: MaxEntries, version: 1, entries, tags });
+      const list = world.store.put("prefix-list", {
+        id: newId("pl-"),
+        name: PrefixListName,
+        maxEntries: MaxEntries,
+        version: 1,
+        entries,
+        tags,
+      });
       return { PrefixList: render(world, list) };
     },
   },
@@ -93,7 +126,10 @@ export const prefixListOperations = (world: World): OperationsOf<Ec2Actions> => 
     run({ PrefixListId = "", CurrentVersion, PrefixListName, AddEntries = [], RemoveEntries = [], MaxEntries }) {
       const list = find(world, "prefix-list", PrefixListId);
       if (CurrentVersion !== undefined && CurrentVersion !== list.version)
-        throw new ApiError("PrefixListVersionMismatch", `The prefix list has the incorrect version number; current version is ${list.version}`);
+        throw new ApiError(
+          "PrefixListVersionMismatch",
+          `The prefix list has the incorrect version number; current version is ${list.version}`,
+        );
       const removed = new Set(RemoveEntries.map(({ Cidr }) => Cidr));
       const added = AddEntries.map(({ Cidr = "", Description }) => entryOf(Cidr, Description));
       const kept = list.entries.filter(({ cidr }) => !removed.has(cidr) && !added.some((entry) => entry.cidr === cidr));
@@ -113,8 +149,11 @@ export const prefixListOperations = (world: World): OperationsOf<Ec2Actions> => 
     takes: ["PrefixListId"],
     run({ PrefixListId = "" }) {
       const list = find(world, "prefix-list", PrefixListId);
-      const inUse = world.store.all("security-group-rule").some(({ peer }) => "prefixListId" in peer && peer.prefixListId === list.id);
-      if (inUse) throw new ApiError("DependencyViolation", `The prefix list '${list.id}' is in use and cannot be deleted.`);
+      const inUse = world.store
+        .all("security-group-rule")
+        .some(({ peer }) => "prefixListId" in peer && peer.prefixListId === list.id);
+      if (inUse)
+        throw new ApiError("DependencyViolation", `The prefix list '${list.id}' is in use and cannot be deleted.`);
       world.store.remove("prefix-list", list.id);
       return { PrefixList: { ...render(world, list), State: "delete-in-progress" } };
     },
@@ -127,7 +166,11 @@ function entryOf(cidr: string, description: string | undefined): PrefixList["ent
 }
 
 function requireRoom(count: number, most: number): void {
-  if (count > most) throw new ApiError("PrefixListMaxEntriesExceeded", `The prefix list cannot hold ${count} entries: its maximum is ${most}`);
+  if (count > most)
+    throw new ApiError(
+      "PrefixListMaxEntriesExceeded",
+      `The prefix list cannot hold ${count} entries: its maximum is ${most}`,
+    );
 }
 
 function render(world: World, list: PrefixList): ManagedPrefixList {

@@ -1,5 +1,9 @@
 /** Route tables: the main one of each VPC, associations, routes; a route whose target is gone is a blackhole. */
-import type { Ec2Actions, Route as RouteOutput, RouteTable as RouteTableOutput } from "@underlay/aws/generated/ec2-types";
+import type {
+  Ec2Actions,
+  Route as RouteOutput,
+  RouteTable as RouteTableOutput,
+} from "@underlay/aws/generated/ec2-types";
 import { covers, parseCidr } from "@underlay/addr/cidr";
 import { ApiError } from "../protocol/api-error.ts";
 import type { OperationsOf } from "../protocol/service.ts";
@@ -44,7 +48,10 @@ export function createMainRouteTable(world: World, vpcId: string): void {
 /** The table in force for a subnet: its own association, else the VPC's main table. */
 export function routeTableOf(world: World, subnet: { id: string; vpcId: string }): RouteTable | undefined {
   const tables = world.store.all("route-table").filter((table) => table.vpcId === subnet.vpcId);
-  return tables.find((table) => table.associations.some((one) => one.subnetId === subnet.id)) ?? tables.find((table) => table.main);
+  return (
+    tables.find((table) => table.associations.some((one) => one.subnetId === subnet.id)) ??
+    tables.find((table) => table.main)
+  );
 }
 
 /** Whether packets to the route's target get anywhere. */
@@ -67,7 +74,14 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
     run({ VpcId = "", TagSpecifications }) {
       const vpc = find(world, "vpc", VpcId);
       const tags = tagsFrom(TagSpecifications, "route-table");
-      const table = world.store.put("route-table", { id: newId("rtb-"), vpcId: vpc.id, main: false, associations: [], routes: [], tags });
+      const table = world.store.put("route-table", {
+        id: newId("rtb-"),
+        vpcId: vpc.id,
+        main: false,
+        associations: [],
+        routes: [],
+        tags,
+      });
       return { RouteTable: render(world, table) };
     },
   },
@@ -75,8 +89,13 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
   DescribeRouteTables: {
     takes: ["RouteTableIds", "Filters", "MaxResults", "NextToken"],
     run(input) {
-      const given = input.RouteTableIds?.length ? findAll(world, "route-table", input.RouteTableIds) : world.store.all("route-table");
-      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, { ids: input.RouteTableIds, most: 100 });
+      const given = input.RouteTableIds?.length
+        ? findAll(world, "route-table", input.RouteTableIds)
+        : world.store.all("route-table");
+      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, {
+        ids: input.RouteTableIds,
+        most: 100,
+      });
       return { RouteTables: page.map((table) => render(world, table)), ...next };
     },
   },
@@ -86,7 +105,10 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
     run({ RouteTableId = "" }) {
       const table = find(world, "route-table", RouteTableId);
       if (table.main || table.associations.length > 0)
-        throw new ApiError("DependencyViolation", `The routeTable '${RouteTableId}' has dependencies and cannot be deleted.`);
+        throw new ApiError(
+          "DependencyViolation",
+          `The routeTable '${RouteTableId}' has dependencies and cannot be deleted.`,
+        );
       world.store.remove("route-table", table.id);
       return {};
     },
@@ -96,15 +118,25 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
     takes: ["RouteTableId", "SubnetId"],
     run({ RouteTableId = "", SubnetId }) {
       const table = find(world, "route-table", RouteTableId);
-      if (SubnetId === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter subnetId or gatewayId");
+      if (SubnetId === undefined)
+        throw new ApiError("MissingParameter", "The request must contain the parameter subnetId or gatewayId");
       const subnet = find(world, "subnet", SubnetId);
       if (subnet.vpcId !== table.vpcId)
-        throw new ApiError("InvalidParameterValue", `Route table ${table.id} and network ${subnet.id} belong to different networks`);
-      const already = world.store.all("route-table").flatMap((one) => one.associations.map((association) => ({ one, association })));
+        throw new ApiError(
+          "InvalidParameterValue",
+          `Route table ${table.id} and network ${subnet.id} belong to different networks`,
+        );
+      const already = world.store
+        .all("route-table")
+        .flatMap((one) => one.associations.map((association) => ({ one, association })));
       const mine = already.find(({ association }) => association.subnetId === SubnetId);
-      if (mine?.one.id === table.id) return { AssociationId: mine.association.id, AssociationState: { State: "associated" } };
+      if (mine?.one.id === table.id)
+        return { AssociationId: mine.association.id, AssociationState: { State: "associated" } };
       if (mine !== undefined)
-        throw new ApiError("Resource.AlreadyAssociated", `The specified association for route table ${table.id} conflicts with an existing association`);
+        throw new ApiError(
+          "Resource.AlreadyAssociated",
+          `The specified association for route table ${table.id} conflicts with an existing association`,
+        );
       const association = { id: newId("rtbassoc-"), subnetId: SubnetId };
       world.store.put("route-table", { ...table, associations: [...table.associations, association] });
       return { AssociationId: association.id, AssociationState: { State: "associated" } };
@@ -116,8 +148,14 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
     run({ AssociationId = "" }) {
       const table = tableOfAssociation(world, AssociationId);
       if (table.mainAssociationId === AssociationId)
-        throw new ApiError("InvalidParameterValue", `cannot disassociate the main route table association ${AssociationId}`);
-      world.store.put("route-table", { ...table, associations: table.associations.filter(({ id }) => id !== AssociationId) });
+        throw new ApiError(
+          "InvalidParameterValue",
+          `cannot disassociate the main route table association ${AssociationId}`,
+        );
+      world.store.put("route-table", {
+        ...table,
+        associations: table.associations.filter(({ id }) => id !== AssociationId),
+      });
       return {};
     },
   },
@@ -127,7 +165,8 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
     run({ AssociationId = "", RouteTableId = "" }) {
       const from = tableOfAssociation(world, AssociationId);
       const to = find(world, "route-table", RouteTableId);
-      if (from.vpcId !== to.vpcId) throw new ApiError("InvalidParameterValue", `Route table ${to.id} and ${from.id} belong to different networks`);
+      if (from.vpcId !== to.vpcId)
+        throw new ApiError("InvalidParameterValue", `Route table ${to.id} and ${from.id} belong to different networks`);
       const id = newId("rtbassoc-");
       if (from.mainAssociationId === AssociationId) {
         const { mainAssociationId: _, ...rest } = from;
@@ -135,7 +174,10 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
         world.store.put("route-table", { ...find(world, "route-table", to.id), main: true, mainAssociationId: id });
       } else {
         const subnetId = from.associations.find((one) => one.id === AssociationId)?.subnetId ?? "";
-        world.store.put("route-table", { ...from, associations: from.associations.filter((one) => one.id !== AssociationId) });
+        world.store.put("route-table", {
+          ...from,
+          associations: from.associations.filter((one) => one.id !== AssociationId),
+        });
         const current = find(world, "route-table", to.id);
         world.store.put("route-table", { ...current, associations: [...current.associations, { id, subnetId }] });
       }
@@ -152,7 +194,8 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
       requireNotLocal(world, table, cidr);
       const existing = table.routes.find((route) => route.cidr === cidr);
       if (existing !== undefined && sameTarget(existing.target, target)) return { Return: true };
-      if (existing !== undefined) throw new ApiError("RouteAlreadyExists", `The route identified by ${cidr} already exists.`);
+      if (existing !== undefined)
+        throw new ApiError("RouteAlreadyExists", `The route identified by ${cidr} already exists.`);
       world.store.put("route-table", { ...table, routes: [...table.routes, { cidr, target }] });
       return { Return: true };
     },
@@ -165,7 +208,10 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
       const cidr = destinationOf(input.DestinationCidrBlock);
       const target = targetOf(world, table, input);
       if (!table.routes.some((route) => route.cidr === cidr)) throw noRoute(cidr, table.id);
-      world.store.put("route-table", { ...table, routes: table.routes.map((route) => (route.cidr === cidr ? { cidr, target } : route)) });
+      world.store.put("route-table", {
+        ...table,
+        routes: table.routes.map((route) => (route.cidr === cidr ? { cidr, target } : route)),
+      });
       return {};
     },
   },
@@ -175,7 +221,8 @@ export const routeTableOperations = (world: World): OperationsOf<Ec2Actions> => 
     run(input) {
       const table = find(world, "route-table", input.RouteTableId ?? "");
       const cidr = destinationOf(input.DestinationCidrBlock);
-      if (isLocal(world, table, cidr)) throw new ApiError("InvalidParameterValue", `cannot remove local route ${cidr} in route table ${table.id}`);
+      if (isLocal(world, table, cidr))
+        throw new ApiError("InvalidParameterValue", `cannot remove local route ${cidr} in route table ${table.id}`);
       if (!table.routes.some((route) => route.cidr === cidr)) throw noRoute(cidr, table.id);
       world.store.put("route-table", { ...table, routes: table.routes.filter((route) => route.cidr !== cidr) });
       return {};
@@ -191,29 +238,45 @@ type RouteInput = {
 };
 
 function targetOf(world: World, table: RouteTable, input: RouteInput): RouteTarget {
-  const given = [input.GatewayId, input.NatGatewayId, input.NetworkInterfaceId, input.InstanceId].filter((one) => one !== undefined);
-  if (given.length !== 1) throw new ApiError("InvalidParameterCombination", "The request must contain exactly one of gatewayId, natGatewayId, networkInterfaceId or instanceId");
+  const given = [input.GatewayId, input.NatGatewayId, input.NetworkInterfaceId, input.InstanceId].filter(
+    (one) => one !== undefined,
+  );
+  if (given.length !== 1)
+    throw new ApiError(
+      "InvalidParameterCombination",
+      "The request must contain exactly one of gatewayId, natGatewayId, networkInterfaceId or instanceId",
+    );
   if (input.GatewayId !== undefined) {
     const gateway = find(world, "internet-gateway", input.GatewayId);
     if (gateway.vpcId !== table.vpcId)
-      throw new ApiError("InvalidParameterValue", `route table ${table.id} and network gateway ${gateway.id} belong to different networks`);
+      throw new ApiError(
+        "InvalidParameterValue",
+        `route table ${table.id} and network gateway ${gateway.id} belong to different networks`,
+      );
     return { kind: "internet-gateway", id: gateway.id };
   }
   if (input.NatGatewayId !== undefined) {
     const gateway = find(world, "nat-gateway", input.NatGatewayId);
     if (gateway.vpcId !== table.vpcId)
-      throw new ApiError("InvalidParameterValue", `route table ${table.id} and NAT gateway ${gateway.id} belong to different networks`);
+      throw new ApiError(
+        "InvalidParameterValue",
+        `route table ${table.id} and NAT gateway ${gateway.id} belong to different networks`,
+      );
     return { kind: "nat-gateway", id: gateway.id };
   }
   const eniId = input.NetworkInterfaceId ?? find(world, "instance", input.InstanceId ?? "").primaryEniId;
   const eni = find(world, "eni", eniId);
   if (eni.vpcId !== table.vpcId)
-    throw new ApiError("InvalidParameterValue", `route table ${table.id} and interface ${eni.id} belong to different networks`);
+    throw new ApiError(
+      "InvalidParameterValue",
+      `route table ${table.id} and interface ${eni.id} belong to different networks`,
+    );
   return { kind: "eni", id: eni.id };
 }
 
 function destinationOf(cidr: string | undefined): string {
-  if (cidr === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter destinationCidrBlock");
+  if (cidr === undefined)
+    throw new ApiError("MissingParameter", "The request must contain the parameter destinationCidrBlock");
   return requireIpv4Cidr(cidr, { code: "InvalidParameterValue", least: 0, most: 32 });
 }
 
@@ -228,11 +291,17 @@ function requireNotLocal(world: World, table: RouteTable, cidr: string): void {
   const blocks = find(world, "vpc", table.vpcId).cidrs;
   const given = parseCidr(cidr);
   if (given.prefixLength > 0 && blocks.some((block) => covers(cidr, block.cidr)))
-    throw new ApiError("InvalidParameterValue", `The destination CIDR block ${cidr} is equal to or more specific than one of this VPC's CIDR blocks. This route can target only an interface or an instance.`);
+    throw new ApiError(
+      "InvalidParameterValue",
+      `The destination CIDR block ${cidr} is equal to or more specific than one of this VPC's CIDR blocks. This route can target only an interface or an instance.`,
+    );
 }
 
 function noRoute(cidr: string, tableId: string): ApiError {
-  return new ApiError("InvalidRoute.NotFound", `no route with destination-cidr-block ${cidr} in route table ${tableId}`);
+  return new ApiError(
+    "InvalidRoute.NotFound",
+    `no route with destination-cidr-block ${cidr} in route table ${tableId}`,
+  );
 }
 
 function sameTarget(a: RouteTarget, b: RouteTarget): boolean {
@@ -243,7 +312,8 @@ function tableOfAssociation(world: World, associationId: string): RouteTable {
   const table = world.store
     .all("route-table")
     .find((one) => one.mainAssociationId === associationId || one.associations.some(({ id }) => id === associationId));
-  if (table === undefined) throw new ApiError("InvalidAssociationID.NotFound", `The association ID '${associationId}' does not exist`);
+  if (table === undefined)
+    throw new ApiError("InvalidAssociationID.NotFound", `The association ID '${associationId}' does not exist`);
   return table;
 }
 
@@ -259,7 +329,14 @@ function render(world: World, table: RouteTable): RouteTableOutput {
   const main =
     table.mainAssociationId === undefined
       ? []
-      : [{ Main: true, RouteTableAssociationId: table.mainAssociationId, RouteTableId: table.id, AssociationState: associated }];
+      : [
+          {
+            Main: true,
+            RouteTableAssociationId: table.mainAssociationId,
+            RouteTableId: table.id,
+            AssociationState: associated,
+          },
+        ];
   return {
     Associations: [...main, ...subnets],
     PropagatingVgws: [],
@@ -273,7 +350,12 @@ function render(world: World, table: RouteTable): RouteTableOutput {
 
 function localRoutes(world: World, table: RouteTable): RouteOutput[] {
   const blocks = world.store.get("vpc", table.vpcId)?.cidrs ?? [];
-  return blocks.map(({ cidr }) => ({ DestinationCidrBlock: cidr, GatewayId: "local", Origin: "CreateRouteTable", State: "active" }));
+  return blocks.map(({ cidr }) => ({
+    DestinationCidrBlock: cidr,
+    GatewayId: "local",
+    Origin: "CreateRouteTable",
+    State: "active",
+  }));
 }
 
 function renderRoute(world: World, table: RouteTable, route: Route): RouteOutput {
@@ -282,7 +364,11 @@ function renderRoute(world: World, table: RouteTable, route: Route): RouteOutput
   const instanceId = attached?.kind === "instance" ? attached.instanceId : undefined;
   return {
     DestinationCidrBlock: route.cidr,
-    ...(kind === "internet-gateway" ? { GatewayId: id } : kind === "nat-gateway" ? { NatGatewayId: id } : { NetworkInterfaceId: id }),
+    ...(kind === "internet-gateway"
+      ? { GatewayId: id }
+      : kind === "nat-gateway"
+        ? { NatGatewayId: id }
+        : { NetworkInterfaceId: id }),
     ...(instanceId === undefined ? {} : { InstanceId: instanceId, InstanceOwnerId: world.accountId }),
     Origin: "CreateRoute",
     State: isBlackhole(world, table, route) ? "blackhole" : "active",
@@ -290,18 +376,34 @@ function renderRoute(world: World, table: RouteTable, route: Route): RouteOutput
 }
 
 const filtersOf = (world: World): FilterTable<RouteTable> => ({
-  "association.main": (table) => [...(table.mainAssociationId === undefined ? [] : [true]), ...table.associations.map(() => false)],
-  "association.route-table-association-id": (table) => [table.mainAssociationId, ...table.associations.map(({ id }) => id)],
+  "association.main": (table) => [
+    ...(table.mainAssociationId === undefined ? [] : [true]),
+    ...table.associations.map(() => false),
+  ],
+  "association.route-table-association-id": (table) => [
+    table.mainAssociationId,
+    ...table.associations.map(({ id }) => id),
+  ],
   "association.route-table-id": (table) => (table.main || table.associations.length > 0 ? [table.id] : []),
   "association.subnet-id": (table) => table.associations.map(({ subnetId }) => subnetId),
   "association.gateway-id": () => [],
   "owner-id": () => [world.accountId],
   "route-table-id": (table) => [table.id],
-  "route.destination-cidr-block": (table) => [...localRoutes(world, table).map((one) => one.DestinationCidrBlock), ...table.routes.map(({ cidr }) => cidr)],
-  "route.gateway-id": (table) => ["local", ...table.routes.filter(({ target }) => target.kind === "internet-gateway").map(({ target }) => target.id)],
-  "route.nat-gateway-id": (table) => table.routes.filter(({ target }) => target.kind === "nat-gateway").map(({ target }) => target.id),
+  "route.destination-cidr-block": (table) => [
+    ...localRoutes(world, table).map((one) => one.DestinationCidrBlock),
+    ...table.routes.map(({ cidr }) => cidr),
+  ],
+  "route.gateway-id": (table) => [
+    "local",
+    ...table.routes.filter(({ target }) => target.kind === "internet-gateway").map(({ target }) => target.id),
+  ],
+  "route.nat-gateway-id": (table) =>
+    table.routes.filter(({ target }) => target.kind === "nat-gateway").map(({ target }) => target.id),
   "route.instance-id": (table) => table.routes.map((route) => renderRoute(world, table, route).InstanceId),
   "route.origin": (table) => ["CreateRouteTable", ...table.routes.map(() => "CreateRoute")],
-  "route.state": (table) => ["active", ...table.routes.map((route) => (isBlackhole(world, table, route) ? "blackhole" : "active"))],
+  "route.state": (table) => [
+    "active",
+    ...table.routes.map((route) => (isBlackhole(world, table, route) ? "blackhole" : "active")),
+  ],
   "vpc-id": (table) => [table.vpcId],
 });

@@ -36,7 +36,16 @@ export const securityGroupRuleOperations = (world: World): OperationsOf<Ec2Actio
     run: (input) => authorize(world, input, true),
   },
   RevokeSecurityGroupIngress: {
-    takes: ["GroupId", "GroupName", "IpPermissions", "IpProtocol", "FromPort", "ToPort", "CidrIp", "SecurityGroupRuleIds"],
+    takes: [
+      "GroupId",
+      "GroupName",
+      "IpPermissions",
+      "IpProtocol",
+      "FromPort",
+      "ToPort",
+      "CidrIp",
+      "SecurityGroupRuleIds",
+    ],
     run: (input) => revoke(world, input, false),
   },
   RevokeSecurityGroupEgress: {
@@ -66,8 +75,12 @@ export const securityGroupRuleOperations = (world: World): OperationsOf<Ec2Actio
           ToPort: wanted.ToPort,
           ...(wanted.CidrIpv4 === undefined ? {} : { IpRanges: [{ CidrIp: wanted.CidrIpv4, Description: note }] }),
           ...(wanted.CidrIpv6 === undefined ? {} : { Ipv6Ranges: [{ CidrIpv6: wanted.CidrIpv6, Description: note }] }),
-          ...(wanted.PrefixListId === undefined ? {} : { PrefixListIds: [{ PrefixListId: wanted.PrefixListId, Description: note }] }),
-          ...(wanted.ReferencedGroupId === undefined ? {} : { UserIdGroupPairs: [{ GroupId: wanted.ReferencedGroupId, Description: note }] }),
+          ...(wanted.PrefixListId === undefined
+            ? {}
+            : { PrefixListIds: [{ PrefixListId: wanted.PrefixListId, Description: note }] }),
+          ...(wanted.ReferencedGroupId === undefined
+            ? {}
+            : { UserIdGroupPairs: [{ GroupId: wanted.ReferencedGroupId, Description: note }] }),
         };
         const [facts] = rulesFrom(world, group, [permission]);
         if (facts === undefined) throw noSuchRule(SecurityGroupRuleId);
@@ -103,23 +116,40 @@ const filters: FilterTable<SecurityGroupRule> = {
   "security-group-rule-id": (rule) => [rule.id],
 };
 
-function authorize(world: World, input: RulesInput, isEgress: boolean): { Return: boolean; SecurityGroupRules: RuleOutput[] } {
+function authorize(
+  world: World,
+  input: RulesInput,
+  isEgress: boolean,
+): { Return: boolean; SecurityGroupRules: RuleOutput[] } {
   const group = requireGroup(world, input);
   const tags: Tags = tagsFrom(input.TagSpecifications, "security-group-rule");
   const existing = rulesOf(world, group.id).filter((rule) => rule.isEgress === isEgress);
   const wanted = rulesFrom(world, group, permissionsIn(input));
   for (const facts of wanted) {
-    const duplicate = [...existing, ...wanted.filter((other) => other !== facts)].some((other) => sameRule(other, facts));
-    if (duplicate) throw new ApiError("InvalidPermission.Duplicate", `the specified rule "${ruleText(facts)}" already exists`);
+    const duplicate = [...existing, ...wanted.filter((other) => other !== facts)].some((other) =>
+      sameRule(other, facts),
+    );
+    if (duplicate)
+      throw new ApiError("InvalidPermission.Duplicate", `the specified rule "${ruleText(facts)}" already exists`);
   }
-  const weight = (facts: RuleFacts) => ("prefixListId" in facts.peer ? prefixListWeight(world, facts.peer.prefixListId) : 1);
+  const weight = (facts: RuleFacts) =>
+    "prefixListId" in facts.peer ? prefixListWeight(world, facts.peer.prefixListId) : 1;
   if ([...existing, ...wanted].reduce((sum, facts) => sum + weight(facts), 0) > mostRules)
-    throw new ApiError("RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached.");
-  const made = wanted.map((facts) => world.store.put("security-group-rule", { id: newId("sgr-"), groupId: group.id, isEgress, ...facts, tags }));
+    throw new ApiError(
+      "RulesPerSecurityGroupLimitExceeded",
+      "The maximum number of rules per security group has been reached.",
+    );
+  const made = wanted.map((facts) =>
+    world.store.put("security-group-rule", { id: newId("sgr-"), groupId: group.id, isEgress, ...facts, tags }),
+  );
   return { Return: true, SecurityGroupRules: made.map((rule) => render(world, rule)) };
 }
 
-function revoke(world: World, input: RulesInput, isEgress: boolean): Ec2Actions["RevokeSecurityGroupIngress"]["output"] {
+function revoke(
+  world: World,
+  input: RulesInput,
+  isEgress: boolean,
+): Ec2Actions["RevokeSecurityGroupIngress"]["output"] {
   const group = requireGroup(world, input);
   const existing = rulesOf(world, group.id).filter((rule) => rule.isEgress === isEgress);
   const ids = input.SecurityGroupRuleIds ?? [];
@@ -131,7 +161,8 @@ function revoke(world: World, input: RulesInput, isEgress: boolean): Ec2Actions[
   });
   const byFacts = (ids.length > 0 ? [] : rulesFrom(world, group, permissionsIn(input))).map((facts) => {
     const rule = existing.find((one) => sameRule(one, facts));
-    if (rule === undefined) throw new ApiError("InvalidPermission.NotFound", "The specified rule does not exist in this security group.");
+    if (rule === undefined)
+      throw new ApiError("InvalidPermission.NotFound", "The specified rule does not exist in this security group.");
     return rule;
   });
   const revoked = [...byId, ...byFacts];
@@ -140,7 +171,13 @@ function revoke(world: World, input: RulesInput, isEgress: boolean): Ec2Actions[
     Return: true,
     UnknownIpPermissions: [],
     RevokedSecurityGroupRules: revoked.map((rule) => {
-      const { GroupOwnerId: _owner, Tags: _tags, SecurityGroupRuleArn: _arn, ReferencedGroupInfo, ...rest } = render(world, rule);
+      const {
+        GroupOwnerId: _owner,
+        Tags: _tags,
+        SecurityGroupRuleArn: _arn,
+        ReferencedGroupInfo,
+        ...rest
+      } = render(world, rule);
       return ReferencedGroupInfo === undefined ? rest : { ...rest, ReferencedGroupId: ReferencedGroupInfo.GroupId };
     }),
   };
@@ -150,7 +187,8 @@ function describeAnew(world: World, input: RulesInput, isEgress: boolean): { Ret
   const group = requireGroup(world, input);
   for (const facts of rulesFrom(world, group, input.IpPermissions ?? [])) {
     const rule = rulesOf(world, group.id).find((one) => one.isEgress === isEgress && sameRule(one, facts));
-    if (rule === undefined) throw new ApiError("InvalidPermission.NotFound", "The specified rule does not exist in this security group.");
+    if (rule === undefined)
+      throw new ApiError("InvalidPermission.NotFound", "The specified rule does not exist in this security group.");
     const { description: _, ...rest } = rule;
     world.store.put("security-group-rule", { ...rest, ...facts });
   }
@@ -159,20 +197,28 @@ function describeAnew(world: World, input: RulesInput, isEgress: boolean): { Ret
 
 function requireGroup(world: World, input: RulesInput): SecurityGroup {
   if (input.GroupId !== undefined) return find(world, "security-group", input.GroupId);
-  if (input.GroupName === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter groupName or groupId");
-  throw new ApiError("InvalidGroup.NotFound", `The security group '${input.GroupName}' does not exist in default VPC 'none'`);
+  if (input.GroupName === undefined)
+    throw new ApiError("MissingParameter", "The request must contain the parameter groupName or groupId");
+  throw new ApiError(
+    "InvalidGroup.NotFound",
+    `The security group '${input.GroupName}' does not exist in default VPC 'none'`,
+  );
 }
 
 /** The list form, or the old form with one rule in top-level parameters. */
 function permissionsIn(input: RulesInput): readonly IpPermission[] {
   if (input.IpPermissions?.length) return input.IpPermissions;
-  if (input.IpProtocol === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter ipPermissions");
+  if (input.IpProtocol === undefined)
+    throw new ApiError("MissingParameter", "The request must contain the parameter ipPermissions");
   const { IpProtocol, FromPort, ToPort, CidrIp } = input;
   return [{ IpProtocol, FromPort, ToPort, IpRanges: CidrIp === undefined ? [] : [{ CidrIp }] }];
 }
 
 function ruleText(facts: RuleFacts): string {
-  const ports = facts.protocol === "-1" ? "ALL" : `${facts.protocol.toUpperCase()}, from port: ${facts.fromPort}, to port: ${facts.toPort}`;
+  const ports =
+    facts.protocol === "-1"
+      ? "ALL"
+      : `${facts.protocol.toUpperCase()}, from port: ${facts.fromPort}, to port: ${facts.toPort}`;
   return `peer: ${peerText(facts.peer)}, ${ports}, ALLOW`;
 }
 

@@ -42,13 +42,25 @@ const allTraffic = { protocol: "-1", fromPort: -1, toPort: -1, tags: {} } as con
 /** The group every VPC has: in from itself, out to everywhere. */
 export function createDefaultGroup(world: World, vpcId: string): void {
   const group = createGroup(world, { name: "default", description: "default VPC security group", vpcId, tags: {} });
-  world.store.put("security-group-rule", { id: newId("sgr-"), groupId: group.id, isEgress: false, ...allTraffic, peer: { groupId: group.id } });
+  world.store.put("security-group-rule", {
+    id: newId("sgr-"),
+    groupId: group.id,
+    isEgress: false,
+    ...allTraffic,
+    peer: { groupId: group.id },
+  });
 }
 
 /** A group with the egress rule every new group has. */
 export function createGroup(world: World, facts: Omit<SecurityGroup, "id">): SecurityGroup {
   const group = world.store.put("security-group", { id: newId("sg-"), ...facts });
-  world.store.put("security-group-rule", { id: newId("sgr-"), groupId: group.id, isEgress: true, ...allTraffic, peer: { cidrIpv4: "0.0.0.0/0" } });
+  world.store.put("security-group-rule", {
+    id: newId("sgr-"),
+    groupId: group.id,
+    isEgress: true,
+    ...allTraffic,
+    peer: { cidrIpv4: "0.0.0.0/0" },
+  });
   return group;
 }
 
@@ -73,9 +85,16 @@ export const securityGroupOperations = (world: World): OperationsOf<Ec2Actions> 
     run({ GroupName = "", Description = "", VpcId, TagSpecifications }) {
       if (VpcId === undefined) throw new ApiError("VPCIdNotSpecified", "No default VPC for this user");
       const vpc = find(world, "vpc", VpcId);
-      if (GroupName.startsWith("sg-")) throw new ApiError("InvalidParameterValue", "Value for parameter GroupName is invalid. Group names may not be in the format sg-*.");
+      if (GroupName.startsWith("sg-"))
+        throw new ApiError(
+          "InvalidParameterValue",
+          "Value for parameter GroupName is invalid. Group names may not be in the format sg-*.",
+        );
       if (world.store.all("security-group").some((group) => group.vpcId === vpc.id && group.name === GroupName))
-        throw new ApiError("InvalidGroup.Duplicate", `The security group '${GroupName}' already exists for VPC '${vpc.id}'`);
+        throw new ApiError(
+          "InvalidGroup.Duplicate",
+          `The security group '${GroupName}' already exists for VPC '${vpc.id}'`,
+        );
       const tags = tagsFrom(TagSpecifications, "security-group");
       const group = createGroup(world, { name: GroupName, description: Description, vpcId: vpc.id, tags });
       return { GroupId: group.id, Tags: tagList(tags), SecurityGroupArn: arnOf(world, group) };
@@ -85,9 +104,14 @@ export const securityGroupOperations = (world: World): OperationsOf<Ec2Actions> 
   DeleteSecurityGroup: {
     takes: ["GroupId"],
     run({ GroupId }) {
-      if (GroupId === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter GroupName or GroupId");
+      if (GroupId === undefined)
+        throw new ApiError("MissingParameter", "The request must contain the parameter GroupName or GroupId");
       const group = find(world, "security-group", GroupId);
-      if (group.name === "default") throw new ApiError("CannotDelete", "the specified group: \"" + group.id + "\" name: \"default\" cannot be deleted by a user");
+      if (group.name === "default")
+        throw new ApiError(
+          "CannotDelete",
+          'the specified group: "' + group.id + '" name: "default" cannot be deleted by a user',
+        );
       removeGroup(world, group);
       return { Return: true, GroupId };
     },
@@ -96,11 +120,19 @@ export const securityGroupOperations = (world: World): OperationsOf<Ec2Actions> 
   DescribeSecurityGroups: {
     takes: ["GroupIds", "GroupNames", "Filters", "MaxResults", "NextToken"],
     run(input) {
-      let given = input.GroupIds?.length ? findAll(world, "security-group", input.GroupIds) : world.store.all("security-group");
+      let given = input.GroupIds?.length
+        ? findAll(world, "security-group", input.GroupIds)
+        : world.store.all("security-group");
       for (const name of input.GroupNames ?? [])
-        if (!given.some((group) => group.name === name)) throw new ApiError("InvalidGroup.NotFound", `The security group '${name}' does not exist in default VPC 'none'`);
+        if (!given.some((group) => group.name === name))
+          throw new ApiError(
+            "InvalidGroup.NotFound",
+            `The security group '${name}' does not exist in default VPC 'none'`,
+          );
       if (input.GroupNames?.length) given = given.filter((group) => input.GroupNames?.includes(group.name));
-      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, { ids: input.GroupIds });
+      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, {
+        ids: input.GroupIds,
+      });
       return { SecurityGroups: page.map((group) => render(world, group)), ...next };
     },
   },
@@ -134,14 +166,20 @@ function render(world: World, group: SecurityGroup): SecurityGroupOutput {
   const rules = rulesOf(world, group.id);
   return {
     GroupId: group.id,
-    IpPermissionsEgress: permissionsOf(world, rules.filter((rule) => rule.isEgress)),
+    IpPermissionsEgress: permissionsOf(
+      world,
+      rules.filter((rule) => rule.isEgress),
+    ),
     Tags: tagList(group.tags),
     VpcId: group.vpcId,
     SecurityGroupArn: arnOf(world, group),
     OwnerId: world.accountId,
     GroupName: group.name,
     Description: group.description,
-    IpPermissions: permissionsOf(world, rules.filter((rule) => !rule.isEgress)),
+    IpPermissions: permissionsOf(
+      world,
+      rules.filter((rule) => !rule.isEgress),
+    ),
   };
 }
 

@@ -8,30 +8,48 @@ import { ApiError } from "../protocol/api-error.ts";
 export function takeAddresses(block: SubnetBlock, count: number): string[] {
   const taken = block.takeMany(count);
   if (taken === undefined)
-    throw new ApiError("InsufficientFreeAddressesInSubnet", "The specified subnet does not have enough free addresses to satisfy the request.");
+    throw new ApiError(
+      "InsufficientFreeAddressesInSubnet",
+      "The specified subnet does not have enough free addresses to satisfy the request.",
+    );
   return taken;
 }
 
 /** Named addresses. */
 export function takeGiven(block: SubnetBlock, addresses: readonly string[]): string[] {
   for (const address of addresses) {
-    if (!isIpv4(address)) throw new ApiError("InvalidParameterValue", `Value (${address}) for parameter privateIpAddress is invalid. Invalid IPv4 address`);
+    if (!isIpv4(address))
+      throw new ApiError(
+        "InvalidParameterValue",
+        `Value (${address}) for parameter privateIpAddress is invalid. Invalid IPv4 address`,
+      );
     refuse(block.take(address), address, "Address");
   }
   return [...addresses];
 }
 
 /** Named prefixes, or `count` that EC2 picks. */
-export function takePrefixes(block: SubnetBlock, given: readonly string[] | undefined, count: number | undefined): string[] {
+export function takePrefixes(
+  block: SubnetBlock,
+  given: readonly string[] | undefined,
+  count: number | undefined,
+): string[] {
   for (const prefix of given ?? []) {
-    if (!isCidr(prefix)) throw new ApiError("InvalidParameterValue", `Value (${prefix}) for parameter ipv4Prefix is invalid. Invalid IPv4 prefix`);
+    if (!isCidr(prefix))
+      throw new ApiError(
+        "InvalidParameterValue",
+        `Value (${prefix}) for parameter ipv4Prefix is invalid. Invalid IPv4 prefix`,
+      );
     refuse(block.takeGivenPrefix(prefix), prefix, "Prefix");
   }
   const picked: string[] = [];
   while (picked.length < (count ?? 0)) {
     const prefix = block.takePrefix();
     if (prefix === undefined)
-      throw new ApiError("InsufficientCidrBlocks", "There are not enough free cidr blocks in the specified subnet to satisfy the request.");
+      throw new ApiError(
+        "InsufficientCidrBlocks",
+        "There are not enough free cidr blocks in the specified subnet to satisfy the request.",
+      );
     picked.push(prefix);
   }
   return [...(given ?? []), ...picked];
@@ -47,6 +65,9 @@ function refuse(result: TakeResult, what: string, noun: string): void {
     case "outside":
       throw new ApiError("InvalidParameterValue", `${noun} does not fall within the subnet's address range`);
     case "unaligned":
-      throw new ApiError("InvalidParameterValue", `Value (${what}) for parameter ipv4Prefix is invalid. An IPv4 prefix must be a /28 CIDR block.`);
+      throw new ApiError(
+        "InvalidParameterValue",
+        `Value (${what}) for parameter ipv4Prefix is invalid. An IPv4 prefix must be a /28 CIDR block.`,
+      );
   }
 }

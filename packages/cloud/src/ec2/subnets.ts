@@ -30,7 +30,8 @@ export const subnetOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["VpcId", "CidrBlock", "AvailabilityZone", "AvailabilityZoneId", "TagSpecifications"],
     run(input) {
       const vpc = find(world, "vpc", input.VpcId ?? "");
-      if (input.CidrBlock === undefined) throw new ApiError("MissingParameter", "Either 'cidrBlock' or 'ipv4IpamPoolId' should be provided");
+      if (input.CidrBlock === undefined)
+        throw new ApiError("MissingParameter", "Either 'cidrBlock' or 'ipv4IpamPoolId' should be provided");
       const cidr = requireIpv4Cidr(input.CidrBlock, { code: "InvalidSubnet.Range", least: 16, most: 28 });
       if (!liesInVpc(vpc, cidr)) throw new ApiError("InvalidSubnet.Range", `The CIDR '${cidr}' is invalid.`);
       if (world.store.all("subnet").some((other) => other.vpcId === vpc.id && overlaps(other.cidr, cidr)))
@@ -53,7 +54,9 @@ export const subnetOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["SubnetIds", "Filters", "MaxResults", "NextToken"],
     run(input) {
       const given = input.SubnetIds?.length ? findAll(world, "subnet", input.SubnetIds) : world.store.all("subnet");
-      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, { ids: input.SubnetIds });
+      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, {
+        ids: input.SubnetIds,
+      });
       return { Subnets: page.map((subnet) => renderSubnet(world, subnet)), ...next };
     },
   },
@@ -66,7 +69,10 @@ export const subnetOperations = (world: World): OperationsOf<Ec2Actions> => ({
         throw new ApiError("DependencyViolation", `The subnet '${SubnetId}' has dependencies and cannot be deleted.`);
       for (const table of world.store.all("route-table"))
         if (table.associations.some((one) => one.subnetId === SubnetId))
-          world.store.put("route-table", { ...table, associations: table.associations.filter((one) => one.subnetId !== SubnetId) });
+          world.store.put("route-table", {
+            ...table,
+            associations: table.associations.filter((one) => one.subnetId !== SubnetId),
+          });
       world.store.remove("subnet", subnet.id);
       return {};
     },

@@ -14,11 +14,18 @@ type TagSpecification = { ResourceType?: string | undefined; Tags?: readonly Tag
 const mostTags = 50;
 
 /** The tags a create call asks for. `types`: the resource types it creates; a specification for another is refused. */
-export function tagsFrom(specifications: readonly TagSpecification[] | undefined, type: string, types: readonly string[] = [type]): Tags {
+export function tagsFrom(
+  specifications: readonly TagSpecification[] | undefined,
+  type: string,
+  types: readonly string[] = [type],
+): Tags {
   let tags: Tags = {};
   for (const { ResourceType, Tags: given } of specifications ?? []) {
     if (ResourceType === undefined || !types.includes(ResourceType))
-      throw new ApiError("InvalidParameterValue", `'${ResourceType ?? ""}' is not a valid taggable resource type for this operation.`);
+      throw new ApiError(
+        "InvalidParameterValue",
+        `'${ResourceType ?? ""}' is not a valid taggable resource type for this operation.`,
+      );
     if (ResourceType === type) tags = withTags(tags, given ?? []);
   }
   return tags;
@@ -34,8 +41,10 @@ function withTags(tags: Tags, given: readonly Tag[]): Tags {
     if (Key === "") throw new ApiError("MissingParameter", "The request must contain the parameter Tag.Key");
     if (Key.toLowerCase().startsWith("aws:"))
       throw new ApiError("InvalidParameterValue", `Tag keys starting with 'aws:' are reserved for internal use`);
-    if (Key.length > 128) throw new ApiError("InvalidParameterValue", "Tag key exceeds the maximum length of 128 characters");
-    if (Value.length > 256) throw new ApiError("InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters");
+    if (Key.length > 128)
+      throw new ApiError("InvalidParameterValue", "Tag key exceeds the maximum length of 128 characters");
+    if (Value.length > 256)
+      throw new ApiError("InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters");
     result[Key] = Value;
   }
   if (Object.keys(result).filter((key) => !key.startsWith("aws:")).length > mostTags)
@@ -73,20 +82,37 @@ export const tagOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["Filters", "MaxResults", "NextToken"],
     run(input) {
       const all = resourceKinds.flatMap((kind) =>
-        world.store.all(kind).flatMap((record) =>
-          Object.entries(record.tags).map(
-            ([key, value]): Described => ({ id: `${record.id}/${key}`, resourceId: record.id, resourceType: resourceTypeOf(kind), key, value }),
+        world.store
+          .all(kind)
+          .flatMap((record) =>
+            Object.entries(record.tags).map(([key, value]): Described => ({
+              id: `${record.id}/${key}`,
+              resourceId: record.id,
+              resourceType: resourceTypeOf(kind),
+              key,
+              value,
+            })),
           ),
-        ),
       );
       const items = applyFilters<Described>(
         all,
         // Here `tag:<key>` and the old names speak about the listed tags themselves.
-        input.Filters?.map((filter) => ({ ...filter, Name: filter.Name === "tag-key" ? "key" : filter.Name === "tag-value" ? "value" : filter.Name })),
-        { key: (t) => [t.key], value: (t) => [t.value], "resource-id": (t) => [t.resourceId], "resource-type": (t) => [t.resourceType] },
+        input.Filters?.map((filter) => ({
+          ...filter,
+          Name: filter.Name === "tag-key" ? "key" : filter.Name === "tag-value" ? "value" : filter.Name,
+        })),
+        {
+          key: (t) => [t.key],
+          value: (t) => [t.value],
+          "resource-id": (t) => [t.resourceId],
+          "resource-type": (t) => [t.resourceType],
+        },
       );
       const { page, ...next } = pageOf(items, input);
-      return { Tags: page.map((t) => ({ ResourceId: t.resourceId, ResourceType: t.resourceType, Key: t.key, Value: t.value })), ...next };
+      return {
+        Tags: page.map((t) => ({ ResourceId: t.resourceId, ResourceType: t.resourceType, Key: t.key, Value: t.value })),
+        ...next,
+      };
     },
   },
 });

@@ -18,7 +18,8 @@ const cases: [have: string, added: string, why: "overlap" | "restricted" | undef
   ["100.64.0.0/16", "100.65.0.0/16", undefined],
 ];
 for (const [have, added, why] of cases)
-  test(`${added} ${why === undefined ? "may join" : `is refused (${why}) beside`} ${have}`, () => assert.equal(whyRefused([have], added), why));
+  test(`${added} ${why === undefined ? "may join" : `is refused (${why}) beside`} ${have}`, () =>
+    assert.equal(whyRefused([have], added), why));
 
 test("the service range avoids the VPC", () => {
   assert.equal(serviceCidrFor(["192.168.0.0/16"], undefined), "10.100.0.0/16");

@@ -29,7 +29,8 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
   CreateVpc: {
     takes: ["CidrBlock", "InstanceTenancy", "TagSpecifications"],
     run(input) {
-      if (input.CidrBlock === undefined) throw new ApiError("MissingParameter", "Either 'cidrBlock' or 'ipv4IpamPoolId' should be provided");
+      if (input.CidrBlock === undefined)
+        throw new ApiError("MissingParameter", "Either 'cidrBlock' or 'ipv4IpamPoolId' should be provided");
       const cidr = requireIpv4Cidr(input.CidrBlock, { code: "InvalidVpc.Range", least: 16, most: 28 });
       const vpc = world.store.put("vpc", {
         id: newId("vpc-"),
@@ -50,7 +51,9 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["VpcIds", "Filters", "MaxResults", "NextToken"],
     run(input) {
       const given = input.VpcIds?.length ? findAll(world, "vpc", input.VpcIds) : world.store.all("vpc");
-      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, { ids: input.VpcIds });
+      const { page, ...next } = pageOf(applyFilters(given, input.Filters, filtersOf(world)), input, {
+        ids: input.VpcIds,
+      });
       return { Vpcs: page.map((vpc) => renderVpc(world, vpc)), ...next };
     },
   },
@@ -65,9 +68,11 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
         store.all("security-group").some((group) => group.vpcId === VpcId && group.name !== "default") ||
         store.all("route-table").some((table) => table.vpcId === VpcId && !table.main) ||
         store.all("internet-gateway").some((gateway) => gateway.vpcId === VpcId);
-      if (inUse) throw new ApiError("DependencyViolation", `The vpc '${VpcId}' has dependencies and cannot be deleted.`);
+      if (inUse)
+        throw new ApiError("DependencyViolation", `The vpc '${VpcId}' has dependencies and cannot be deleted.`);
       for (const group of store.all("security-group").filter((one) => one.vpcId === VpcId)) {
-        for (const rule of store.all("security-group-rule")) if (rule.groupId === group.id) store.remove("security-group-rule", rule.id);
+        for (const rule of store.all("security-group-rule"))
+          if (rule.groupId === group.id) store.remove("security-group-rule", rule.id);
         store.remove("security-group", group.id);
       }
       for (const table of store.all("route-table")) if (table.vpcId === VpcId) store.remove("route-table", table.id);
@@ -95,13 +100,16 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["VpcId", "EnableDnsSupport", "EnableDnsHostnames", "EnableNetworkAddressUsageMetrics"],
     run({ VpcId = "", EnableDnsSupport, EnableDnsHostnames, EnableNetworkAddressUsageMetrics }) {
       const vpc = find(world, "vpc", VpcId);
-      const given = [EnableDnsSupport, EnableDnsHostnames, EnableNetworkAddressUsageMetrics].filter((one) => one !== undefined);
+      const given = [EnableDnsSupport, EnableDnsHostnames, EnableNetworkAddressUsageMetrics].filter(
+        (one) => one !== undefined,
+      );
       if (given.length !== 1) throw new ApiError("InvalidParameterCombination", "Exactly one attribute must be given");
       world.store.put("vpc", {
         ...vpc,
         enableDnsSupport: EnableDnsSupport?.Value ?? vpc.enableDnsSupport,
         enableDnsHostnames: EnableDnsHostnames?.Value ?? vpc.enableDnsHostnames,
-        enableNetworkAddressUsageMetrics: EnableNetworkAddressUsageMetrics?.Value ?? vpc.enableNetworkAddressUsageMetrics,
+        enableNetworkAddressUsageMetrics:
+          EnableNetworkAddressUsageMetrics?.Value ?? vpc.enableNetworkAddressUsageMetrics,
       });
       return {};
     },
@@ -111,18 +119,33 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["VpcId", "CidrBlock"],
     run({ VpcId = "", CidrBlock }) {
       const vpc = find(world, "vpc", VpcId);
-      if (CidrBlock === undefined) throw new ApiError("MissingParameter", "The request must contain the parameter CidrBlock");
+      if (CidrBlock === undefined)
+        throw new ApiError("MissingParameter", "The request must contain the parameter CidrBlock");
       const cidr = requireIpv4Cidr(CidrBlock, { code: "InvalidVpc.Range", least: 16, most: 28 });
-      if (vpc.cidrs.length >= mostCidrs) throw new ApiError("CidrLimitExceeded", `This network '${VpcId}' has met its maximum number of allowed CIDRs: ${mostCidrs}`);
-      const why = whyRefused(vpc.cidrs.map((one) => one.cidr), cidr);
+      if (vpc.cidrs.length >= mostCidrs)
+        throw new ApiError(
+          "CidrLimitExceeded",
+          `This network '${VpcId}' has met its maximum number of allowed CIDRs: ${mostCidrs}`,
+        );
+      const why = whyRefused(
+        vpc.cidrs.map((one) => one.cidr),
+        cidr,
+      );
       if (why === "overlap") throw new ApiError("CidrConflict", `The CIDR '${cidr}' conflicts with another subnet`);
       if (why === "restricted")
-        throw new ApiError("InvalidVpc.Range", `The CIDR '${cidr}' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR.`);
+        throw new ApiError(
+          "InvalidVpc.Range",
+          `The CIDR '${cidr}' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR.`,
+        );
       const association = { associationId: newId("vpc-cidr-assoc-"), cidr };
       world.store.put("vpc", { ...vpc, cidrs: [...vpc.cidrs, association] });
       return {
         VpcId,
-        CidrBlockAssociation: { AssociationId: association.associationId, CidrBlock: cidr, CidrBlockState: { State: "associating" } },
+        CidrBlockAssociation: {
+          AssociationId: association.associationId,
+          CidrBlock: cidr,
+          CidrBlockState: { State: "associating" },
+        },
       };
     },
   },
@@ -130,14 +153,25 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
   DisassociateVpcCidrBlock: {
     takes: ["AssociationId"],
     run({ AssociationId = "" }) {
-      const vpc = world.store.all("vpc").find((one) => one.cidrs.some((block) => block.associationId === AssociationId));
+      const vpc = world.store
+        .all("vpc")
+        .find((one) => one.cidrs.some((block) => block.associationId === AssociationId));
       const block = vpc?.cidrs.find((one) => one.associationId === AssociationId);
       if (vpc === undefined || block === undefined)
-        throw new ApiError("InvalidVpcCidrBlockAssociationID.NotFound", `The vpc CIDR block association ID '${AssociationId}' does not exist`);
+        throw new ApiError(
+          "InvalidVpcCidrBlockAssociationID.NotFound",
+          `The vpc CIDR block association ID '${AssociationId}' does not exist`,
+        );
       if (vpc.cidrs[0] === block)
-        throw new ApiError("OperationNotPermitted", `The vpc CIDR block with association ID ${AssociationId} may not be disassociated. It is the primary IPv4 CIDR block of the VPC`);
+        throw new ApiError(
+          "OperationNotPermitted",
+          `The vpc CIDR block with association ID ${AssociationId} may not be disassociated. It is the primary IPv4 CIDR block of the VPC`,
+        );
       if (world.store.all("subnet").some((subnet) => subnet.vpcId === vpc.id && covers(block.cidr, subnet.cidr)))
-        throw new ApiError("InvalidCidrBlock.InUse", `The vpc ${vpc.id} currently has a subnet within CIDR block ${block.cidr}`);
+        throw new ApiError(
+          "InvalidCidrBlock.InUse",
+          `The vpc ${vpc.id} currently has a subnet within CIDR block ${block.cidr}`,
+        );
       world.store.put("vpc", { ...vpc, cidrs: vpc.cidrs.filter((one) => one !== block) });
       return {
         VpcId: vpc.id,

@@ -27,10 +27,15 @@ export const zoneOperations = (world: World): OperationsOf<Ec2Actions> => ({
   DescribeAvailabilityZones: {
     takes: ["Filters", "ZoneNames", "ZoneIds", "AllAvailabilityZones"],
     run({ Filters, ZoneNames = [], ZoneIds = [] }) {
-      for (const name of ZoneNames) if (!world.zones.includes(name)) throw new ApiError("InvalidParameterValue", `Invalid availability zone: [${name}]`);
+      for (const name of ZoneNames)
+        if (!world.zones.includes(name))
+          throw new ApiError("InvalidParameterValue", `Invalid availability zone: [${name}]`);
       const zones = world.zones
         .map((name) => ({ name, id: zoneIdOf(world, name) }))
-        .filter(({ name, id }) => (ZoneNames.length === 0 || ZoneNames.includes(name)) && (ZoneIds.length === 0 || ZoneIds.includes(id)));
+        .filter(
+          ({ name, id }) =>
+            (ZoneNames.length === 0 || ZoneNames.includes(name)) && (ZoneIds.length === 0 || ZoneIds.includes(id)),
+        );
       const chosen = applyFilters<{ name: string; id: string; tags?: never }>(zones, Filters, {
         "zone-name": (zone) => [zone.name],
         "zone-id": (zone) => [zone.id],
@@ -58,13 +63,20 @@ export const zoneOperations = (world: World): OperationsOf<Ec2Actions> => ({
   DescribeRegions: {
     takes: ["RegionNames", "AllRegions", "Filters"],
     run({ RegionNames = [], Filters }) {
-      for (const name of RegionNames) if (name !== world.region) throw new ApiError("InvalidParameterValue", `Invalid region provided: [${name}]`);
+      for (const name of RegionNames)
+        if (name !== world.region) throw new ApiError("InvalidParameterValue", `Invalid region provided: [${name}]`);
       const regions = applyFilters<{ name: string; tags?: never }>([{ name: world.region }], Filters, {
         "region-name": (region) => [region.name],
         endpoint: (region) => [`ec2.${region.name}.amazonaws.com`],
         "opt-in-status": () => ["opt-in-not-required"],
       });
-      return { Regions: regions.map(({ name }) => ({ RegionName: name, Endpoint: `ec2.${name}.amazonaws.com`, OptInStatus: "opt-in-not-required" })) };
+      return {
+        Regions: regions.map(({ name }) => ({
+          RegionName: name,
+          Endpoint: `ec2.${name}.amazonaws.com`,
+          OptInStatus: "opt-in-not-required",
+        })),
+      };
     },
   },
   DescribeAccountAttributes: {
@@ -78,7 +90,9 @@ export const zoneOperations = (world: World): OperationsOf<Ec2Actions> => ({
         "vpc-max-elastic-ips": "5",
         "max-instances": "20",
       };
-      for (const name of AttributeNames) if (values[name] === undefined) throw new ApiError("InvalidParameterValue", `Value (${name}) for parameter attributeName is invalid.`);
+      for (const name of AttributeNames)
+        if (values[name] === undefined)
+          throw new ApiError("InvalidParameterValue", `Value (${name}) for parameter attributeName is invalid.`);
       return {
         AccountAttributes: Object.entries(values)
           .filter(([name]) => AttributeNames.length === 0 || AttributeNames.includes(name as never))

@@ -29,20 +29,44 @@ export type AccessEntry = {
 };
 
 const policyPrefix = "arn:aws:eks::aws:cluster-access-policy/";
-const policyNames = ["AmazonEKSAdminPolicy", "AmazonEKSClusterAdminPolicy", "AmazonEKSAdminViewPolicy", "AmazonEKSEditPolicy", "AmazonEKSViewPolicy"];
+const policyNames = [
+  "AmazonEKSAdminPolicy",
+  "AmazonEKSClusterAdminPolicy",
+  "AmazonEKSAdminViewPolicy",
+  "AmazonEKSEditPolicy",
+  "AmazonEKSViewPolicy",
+];
 const nodeTypes = ["EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX", "HYPERPOD_LINUX"];
 
 /** The entry `bootstrapClusterCreatorAdminPermissions` makes. */
 export function addCreatorEntry(world: World, clusterName: string, principalArn: string): void {
   const scope = { type: "cluster", namespaces: [] } as const;
-  const policies = [{ policyArn: `${policyPrefix}AmazonEKSClusterAdminPolicy`, scope, associatedAt: world.now().toISOString() }];
-  putEntry(world, { clusterName, principalArn, type: "STANDARD", username: standardName(principalArn), groups: [], policies, tags: {} });
+  const policies = [
+    { policyArn: `${policyPrefix}AmazonEKSClusterAdminPolicy`, scope, associatedAt: world.now().toISOString() },
+  ];
+  putEntry(world, {
+    clusterName,
+    principalArn,
+    type: "STANDARD",
+    username: standardName(principalArn),
+    groups: [],
+    policies,
+    tags: {},
+  });
 }
 
 /** The entry a node group makes for its role, unless there is one. */
 export function ensureNodeEntry(world: World, clusterName: string, roleArn: string): void {
   if (world.store.get("access-entry", `${clusterName} ${roleArn}`) !== undefined) return;
-  putEntry(world, { clusterName, principalArn: roleArn, type: "EC2_LINUX", username: nodeName, groups: ["system:nodes"], policies: [], tags: {} });
+  putEntry(world, {
+    clusterName,
+    principalArn: roleArn,
+    type: "EC2_LINUX",
+    username: nodeName,
+    groups: ["system:nodes"],
+    policies: [],
+    tags: {},
+  });
 }
 
 const nodeName = "system:node:{{EC2PrivateDNSName}}";
@@ -71,13 +95,23 @@ export const accessEntryOperations = (world: World): OperationsOf<EksActions> =>
       requireApiMode(world, clusterName);
       if (!/^arn:aws:iam::\d{12}:(role|user)\/.+$/.test(principalArn))
         throw new ApiError("InvalidParameterException", "The principalArn parameter format is not valid");
-      if (type !== "STANDARD" && !nodeTypes.includes(type)) throw new ApiError("InvalidParameterException", `The type ${type} is not valid`);
+      if (type !== "STANDARD" && !nodeTypes.includes(type))
+        throw new ApiError("InvalidParameterException", `The type ${type} is not valid`);
       if (type !== "STANDARD" && kubernetesGroups.length > 0)
-        throw new ApiError("InvalidParameterException", `The kubernetesGroups parameter is not supported for entries of type ${type}`);
+        throw new ApiError(
+          "InvalidParameterException",
+          `The kubernetesGroups parameter is not supported for entries of type ${type}`,
+        );
       if (kubernetesGroups.some((group) => group.startsWith("system:")))
-        throw new ApiError("InvalidParameterException", "The kubernetes group name is invalid, it cannot start with system:");
+        throw new ApiError(
+          "InvalidParameterException",
+          "The kubernetes group name is invalid, it cannot start with system:",
+        );
       if (world.store.get("access-entry", `${clusterName} ${principalArn}`) !== undefined)
-        throw new ApiError("ResourceInUseException", "The specified access entry resource is already in use on this cluster.");
+        throw new ApiError(
+          "ResourceInUseException",
+          "The specified access entry resource is already in use on this cluster.",
+        );
       const entry = putEntry(world, {
         clusterName,
         principalArn,
@@ -92,7 +126,9 @@ export const accessEntryOperations = (world: World): OperationsOf<EksActions> =>
   },
   DescribeAccessEntry: {
     takes: ["clusterName", "principalArn"],
-    run: ({ clusterName = "", principalArn = "" }) => ({ accessEntry: render(findEntry(world, clusterName, principalArn)) }),
+    run: ({ clusterName = "", principalArn = "" }) => ({
+      accessEntry: render(findEntry(world, clusterName, principalArn)),
+    }),
   },
   ListAccessEntries: {
     takes: ["clusterName", "associatedPolicyArn", "maxResults", "nextToken"],
@@ -101,7 +137,11 @@ export const accessEntryOperations = (world: World): OperationsOf<EksActions> =>
       const { associatedPolicyArn: policy } = input;
       const arns = world.store
         .all("access-entry")
-        .filter((entry) => entry.clusterName === input.clusterName && (policy === undefined || entry.policies.some(({ policyArn }) => policyArn === policy)))
+        .filter(
+          (entry) =>
+            entry.clusterName === input.clusterName &&
+            (policy === undefined || entry.policies.some(({ policyArn }) => policyArn === policy)),
+        )
         .map(({ principalArn }) => principalArn);
       const { page, ...next } = pageOfNames(arns, input);
       return { accessEntries: page, ...next };
@@ -111,8 +151,14 @@ export const accessEntryOperations = (world: World): OperationsOf<EksActions> =>
     takes: ["clusterName", "principalArn", "kubernetesGroups", "username"],
     run({ clusterName = "", principalArn = "", kubernetesGroups, username }) {
       const entry = findEntry(world, clusterName, principalArn);
-      if (entry.type !== "STANDARD") throw new ApiError("InvalidParameterException", `Entries of type ${entry.type} cannot be changed`);
-      const changed = { ...entry, groups: kubernetesGroups ?? entry.groups, username: username ?? entry.username, modifiedAt: world.now().toISOString() };
+      if (entry.type !== "STANDARD")
+        throw new ApiError("InvalidParameterException", `Entries of type ${entry.type} cannot be changed`);
+      const changed = {
+        ...entry,
+        groups: kubernetesGroups ?? entry.groups,
+        username: username ?? entry.username,
+        modifiedAt: world.now().toISOString(),
+      };
       return { accessEntry: render(world.store.put("access-entry", changed)) };
     },
   },
@@ -127,12 +173,22 @@ export const accessEntryOperations = (world: World): OperationsOf<EksActions> =>
     takes: ["clusterName", "principalArn", "policyArn", "accessScope"],
     run({ clusterName = "", principalArn = "", policyArn = "", accessScope = {} }) {
       const entry = findEntry(world, clusterName, principalArn);
-      if (entry.type !== "STANDARD") throw new ApiError("InvalidRequestException", `Access policies cannot be associated with entries of type ${entry.type}`);
+      if (entry.type !== "STANDARD")
+        throw new ApiError(
+          "InvalidRequestException",
+          `Access policies cannot be associated with entries of type ${entry.type}`,
+        );
       if (!policyNames.includes(policyArn.replace(policyPrefix, "")) || !policyArn.startsWith(policyPrefix))
         throw new ApiError("InvalidParameterException", `The policyArn parameter format is not valid: ${policyArn}`);
-      const scope = { type: accessScope.type === "namespace" ? ("namespace" as const) : ("cluster" as const), namespaces: accessScope.namespaces ?? [] };
+      const scope = {
+        type: accessScope.type === "namespace" ? ("namespace" as const) : ("cluster" as const),
+        namespaces: accessScope.namespaces ?? [],
+      };
       const policy = { policyArn, scope, associatedAt: world.now().toISOString() };
-      world.store.put("access-entry", { ...entry, policies: [...entry.policies.filter((one) => one.policyArn !== policyArn), policy] });
+      world.store.put("access-entry", {
+        ...entry,
+        policies: [...entry.policies.filter((one) => one.policyArn !== policyArn), policy],
+      });
       return { clusterName, principalArn, associatedAccessPolicy: renderPolicy(policy) };
     },
   },
@@ -141,8 +197,14 @@ export const accessEntryOperations = (world: World): OperationsOf<EksActions> =>
     run({ clusterName = "", principalArn = "", policyArn = "" }) {
       const entry = findEntry(world, clusterName, principalArn);
       if (!entry.policies.some((one) => one.policyArn === policyArn))
-        throw new ApiError("ResourceNotFoundException", `The access policy ${policyArn} is not associated with ${principalArn}`);
-      world.store.put("access-entry", { ...entry, policies: entry.policies.filter((one) => one.policyArn !== policyArn) });
+        throw new ApiError(
+          "ResourceNotFoundException",
+          `The access policy ${policyArn} is not associated with ${principalArn}`,
+        );
+      world.store.put("access-entry", {
+        ...entry,
+        policies: entry.policies.filter((one) => one.policyArn !== policyArn),
+      });
       return {};
     },
   },
@@ -151,13 +213,21 @@ export const accessEntryOperations = (world: World): OperationsOf<EksActions> =>
     run(input) {
       const entry = findEntry(world, input.clusterName ?? "", input.principalArn ?? "");
       const { page, ...next } = pageOfNames(entry.policies, input);
-      return { clusterName: entry.clusterName, principalArn: entry.principalArn, associatedAccessPolicies: page.map(renderPolicy), ...next };
+      return {
+        clusterName: entry.clusterName,
+        principalArn: entry.principalArn,
+        associatedAccessPolicies: page.map(renderPolicy),
+        ...next,
+      };
     },
   },
   ListAccessPolicies: {
     takes: ["maxResults", "nextToken"],
     run(input) {
-      const { page, ...next } = pageOfNames(policyNames.map((name) => ({ name, arn: policyPrefix + name })), input);
+      const { page, ...next } = pageOfNames(
+        policyNames.map((name) => ({ name, arn: policyPrefix + name })),
+        input,
+      );
       return { accessPolicies: page, ...next };
     },
   },
@@ -179,13 +249,19 @@ function findEntry(world: World, clusterName: string, principalArn: string): Acc
   requireApiMode(world, clusterName);
   const entry = world.store.get("access-entry", `${clusterName} ${principalArn}`);
   if (entry === undefined)
-    throw new ApiError("ResourceNotFoundException", `The specified principalArn could not be found. You can view your available access entries with 'list-access-entries'.`);
+    throw new ApiError(
+      "ResourceNotFoundException",
+      `The specified principalArn could not be found. You can view your available access entries with 'list-access-entries'.`,
+    );
   return entry;
 }
 
 function requireApiMode(world: World, clusterName: string): void {
   if (findCluster(world, clusterName).authenticationMode === "CONFIG_MAP")
-    throw new ApiError("InvalidRequestException", "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation.");
+    throw new ApiError(
+      "InvalidRequestException",
+      "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation.",
+    );
 }
 
 /** A role's users are its sessions. */

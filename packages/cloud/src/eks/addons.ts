@@ -44,7 +44,10 @@ export const addonOperations = (world: World): OperationsOf<EksActions> => ({
     takes: ["clusterName", "maxResults", "nextToken"],
     run(input) {
       findCluster(world, input.clusterName ?? "");
-      const names = world.store.all("addon").filter((addon) => addon.clusterName === input.clusterName).map(({ name }) => name);
+      const names = world.store
+        .all("addon")
+        .filter((addon) => addon.clusterName === input.clusterName)
+        .map(({ name }) => name);
       const { page, ...next } = pageOfNames(names.sort(), input);
       return { addons: page, ...next };
     },
@@ -54,7 +57,8 @@ export const addonOperations = (world: World): OperationsOf<EksActions> => ({
     run({ clusterName = "", addonName = "" }) {
       findCluster(world, clusterName);
       const addon = world.store.get("addon", `${clusterName}/${addonName}`);
-      if (addon === undefined) throw new ApiError("ResourceNotFoundException", `No addon: ${addonName} found in cluster: ${clusterName}`);
+      if (addon === undefined)
+        throw new ApiError("ResourceNotFoundException", `No addon: ${addonName} found in cluster: ${clusterName}`);
       return { addon: render(addon) };
     },
   },
@@ -72,11 +76,13 @@ export const addonOperations = (world: World): OperationsOf<EksActions> => ({
               {
                 addonVersion: version,
                 architecture: ["amd64", "arm64"],
-                compatibilities: (kubernetesVersion === undefined ? versions : [kubernetesVersion]).map((clusterVersion) => ({
-                  clusterVersion,
-                  platformVersions: ["*"],
-                  defaultVersion: true,
-                })),
+                compatibilities: (kubernetesVersion === undefined ? versions : [kubernetesVersion]).map(
+                  (clusterVersion) => ({
+                    clusterVersion,
+                    platformVersions: ["*"],
+                    defaultVersion: true,
+                  }),
+                ),
                 requiresConfiguration: false,
                 requiresIamPermissions: false,
               },

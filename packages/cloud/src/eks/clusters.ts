@@ -55,18 +55,38 @@ const clusterTag = "aws:eks:cluster-name";
 
 export const clusterOperations = (world: World, settings: EksSettings): OperationsOf<EksActions> => ({
   CreateCluster: {
-    takes: ["name", "version", "roleArn", "resourcesVpcConfig", "kubernetesNetworkConfig", "accessConfig", "tags", "upgradePolicy", "bootstrapSelfManagedAddons"],
+    takes: [
+      "name",
+      "version",
+      "roleArn",
+      "resourcesVpcConfig",
+      "kubernetesNetworkConfig",
+      "accessConfig",
+      "tags",
+      "upgradePolicy",
+      "bootstrapSelfManagedAddons",
+    ],
     run(input, { principal }) {
       const { name = "", roleArn = "", resourcesVpcConfig = {}, tags = {} } = input;
       requireName(name, "cluster");
-      if (world.store.get("cluster", name) !== undefined) throw new ApiError("ResourceInUseException", `Cluster already exists with name: ${name}`);
-      if (!/^arn:aws:iam::\d{12}:role\/.+$/.test(roleArn)) throw new ApiError("InvalidParameterException", `Role with arn: ${roleArn} is not valid`);
+      if (world.store.get("cluster", name) !== undefined)
+        throw new ApiError("ResourceInUseException", `Cluster already exists with name: ${name}`);
+      if (!/^arn:aws:iam::\d{12}:role\/.+$/.test(roleArn))
+        throw new ApiError("InvalidParameterException", `Role with arn: ${roleArn} is not valid`);
       const version = input.version ?? defaultVersion;
-      if (!versions.includes(version)) throw new ApiError("InvalidParameterException", `unsupported Kubernetes version ${version}; supported are ${versions.join(", ")}`);
+      if (!versions.includes(version))
+        throw new ApiError(
+          "InvalidParameterException",
+          `unsupported Kubernetes version ${version}; supported are ${versions.join(", ")}`,
+        );
       const subnets = requireSubnets(world, resourcesVpcConfig);
       const vpc = find(world, "vpc", subnets[0]?.vpcId ?? "");
-      const serviceCidr = serviceCidrFor(vpc.cidrs.map(({ cidr }) => cidr), input.kubernetesNetworkConfig?.serviceIpv4Cidr);
-      if (input.kubernetesNetworkConfig?.ipFamily === "ipv6") throw new ApiError("InvalidParameterException", "ipFamily ipv6 is not supported.");
+      const serviceCidr = serviceCidrFor(
+        vpc.cidrs.map(({ cidr }) => cidr),
+        input.kubernetesNetworkConfig?.serviceIpv4Cidr,
+      );
+      if (input.kubernetesNetworkConfig?.ipFamily === "ipv6")
+        throw new ApiError("InvalidParameterException", "ipFamily ipv6 is not supported.");
 
       const group = createClusterGroup(world, name, vpc.id);
       const securityGroupIds = resourcesVpcConfig.securityGroupIds ?? [];
@@ -79,7 +99,13 @@ export const clusterOperations = (world: World, settings: EksSettings): Operatio
             groupIds,
             requester: "amazon-eks",
             tags: { "cluster.k8s.amazonaws.com/name": name, "eks:eni:owner": "eks-control-plane" },
-            attachment: { kind: "cluster", clusterName: name, deviceIndex, id: newId("eni-attach-"), attachTime: world.now().toISOString() },
+            attachment: {
+              kind: "cluster",
+              clusterName: name,
+              deviceIndex,
+              id: newId("eni-attach-"),
+              attachTime: world.now().toISOString(),
+            },
           }).id,
       );
       const cluster = world.store.put("cluster", {
@@ -95,13 +121,18 @@ export const clusterOperations = (world: World, settings: EksSettings): Operatio
         eniIds,
         publicAddress: takeEndpointAddress(world),
         endpointName: `${randomBytes(16).toString("hex").toUpperCase()}.gr7.${world.region}.eks.amazonaws.com`,
-        ...accessFrom(resourcesVpcConfig, { endpointPublicAccess: true, endpointPrivateAccess: false, publicAccessCidrs: ["0.0.0.0/0"] }),
+        ...accessFrom(resourcesVpcConfig, {
+          endpointPublicAccess: true,
+          endpointPrivateAccess: false,
+          publicAccessCidrs: ["0.0.0.0/0"],
+        }),
         serviceCidr,
         kubePort: takeKubePort(world, settings.kubePort),
         authenticationMode: input.accessConfig?.authenticationMode ?? "CONFIG_MAP",
         tags: { ...tags },
       });
-      if (input.accessConfig?.bootstrapClusterCreatorAdminPermissions !== false) addCreatorEntry(world, name, iamArn(principal));
+      if (input.accessConfig?.bootstrapClusterCreatorAdminPermissions !== false)
+        addCreatorEntry(world, name, iamArn(principal));
       if (input.bootstrapSelfManagedAddons !== false) addDefaultAddons(world, name);
       return { cluster: render(world, cluster, settings) };
     },
@@ -115,7 +146,10 @@ export const clusterOperations = (world: World, settings: EksSettings): Operatio
   ListClusters: {
     takes: ["maxResults", "nextToken", "include"],
     run(input) {
-      const { page, ...next } = pageOfNames(world.store.all("cluster").map(({ id }) => id), input);
+      const { page, ...next } = pageOfNames(
+        world.store.all("cluster").map(({ id }) => id),
+        input,
+      );
       return { clusters: page, ...next };
     },
   },
@@ -140,7 +174,10 @@ export const clusterOperations = (world: World, settings: EksSettings): Operatio
       const access = accessFrom(resourcesVpcConfig ?? {}, cluster);
       const authenticationMode = accessConfig?.authenticationMode ?? cluster.authenticationMode;
       if (cluster.authenticationMode === "API" && authenticationMode !== "API")
-        throw new ApiError("InvalidRequestException", `Unsupported authentication mode update from API to ${authenticationMode}`);
+        throw new ApiError(
+          "InvalidRequestException",
+          `Unsupported authentication mode update from API to ${authenticationMode}`,
+        );
       world.store.put("cluster", { ...cluster, ...access, authenticationMode });
       restoreSelfRule(world, cluster);
       const params = [
@@ -153,9 +190,22 @@ export const clusterOperations = (world: World, settings: EksSettings): Operatio
   },
 
   DescribeClusterVersions: {
-    takes: ["clusterType", "maxResults", "nextToken", "defaultOnly", "includeAll", "clusterVersions", "status", "versionStatus"],
+    takes: [
+      "clusterType",
+      "maxResults",
+      "nextToken",
+      "defaultOnly",
+      "includeAll",
+      "clusterVersions",
+      "status",
+      "versionStatus",
+    ],
     run({ defaultOnly, clusterVersions = [] }) {
-      const chosen = versions.filter((version) => (defaultOnly !== true || version === defaultVersion) && (clusterVersions.length === 0 || clusterVersions.includes(version)));
+      const chosen = versions.filter(
+        (version) =>
+          (defaultOnly !== true || version === defaultVersion) &&
+          (clusterVersions.length === 0 || clusterVersions.includes(version)),
+      );
       return {
         clusterVersions: chosen.map((clusterVersion) => ({
           clusterVersion,
@@ -181,7 +231,8 @@ export function finishClusterDeletion(world: World, cluster: Cluster): void {
   const group = cluster.clusterSecurityGroupId;
   if (!world.store.all("eni").some((eni) => eni.groupIds.includes(group))) {
     for (const rule of world.store.all("security-group-rule"))
-      if (rule.groupId === group || ("groupId" in rule.peer && rule.peer.groupId === group)) world.store.remove("security-group-rule", rule.id);
+      if (rule.groupId === group || ("groupId" in rule.peer && rule.peer.groupId === group))
+        world.store.remove("security-group-rule", rule.id);
     world.store.remove("security-group", group);
   }
   world.store.remove("cluster", cluster.id);
@@ -205,12 +256,16 @@ function requireSubnets(world: World, config: VpcConfigRequest): Subnet[] {
     if (subnet === undefined) throw new ApiError("InvalidParameterException", `The subnet ID '${id}' does not exist`);
     return subnet;
   });
-  if (new Set(subnets.map(({ vpcId }) => vpcId)).size > 1) throw new ApiError("InvalidParameterException", "Subnets specified must be in the same VPC");
+  if (new Set(subnets.map(({ vpcId }) => vpcId)).size > 1)
+    throw new ApiError("InvalidParameterException", "Subnets specified must be in the same VPC");
   if (new Set(subnets.map(({ availabilityZone }) => availabilityZone)).size < 2)
     throw new ApiError("InvalidParameterException", "Subnets specified must be in at least two different AZs");
   const full = subnets.find((subnet) => freeCount(world, subnet) < leastFreeAddresses);
   if (full !== undefined)
-    throw new ApiError("InvalidParameterException", `Subnet ${full.id} does not have enough free addresses: at least ${leastFreeAddresses} are needed for the control plane`);
+    throw new ApiError(
+      "InvalidParameterException",
+      `Subnet ${full.id} does not have enough free addresses: at least ${leastFreeAddresses} are needed for the control plane`,
+    );
   return subnets;
 }
 
@@ -224,12 +279,15 @@ function spread(subnets: readonly Subnet[]): Subnet[] {
 
 /** 172.20.0.0/16 when the VPC lies in 10.0.0.0/8 (the workshop's does), else 10.100.0.0/16. */
 export function serviceCidrFor(vpcCidrs: readonly string[], given: string | undefined): string {
-  if (given === undefined) return vpcCidrs.some((cidr) => overlaps(cidr, "10.0.0.0/8")) ? "172.20.0.0/16" : "10.100.0.0/16";
-  const bad = (why: string) => new ApiError("InvalidParameterException", `The specified service CIDR ${given} is invalid: ${why}`);
+  if (given === undefined)
+    return vpcCidrs.some((cidr) => overlaps(cidr, "10.0.0.0/8")) ? "172.20.0.0/16" : "10.100.0.0/16";
+  const bad = (why: string) =>
+    new ApiError("InvalidParameterException", `The specified service CIDR ${given} is invalid: ${why}`);
   if (!isCidr(given)) throw bad("it is not a CIDR block");
   const cidr = parseCidr(given);
   if (cidr.prefixLength < 12 || cidr.prefixLength > 24) throw bad("it must be between /12 and /24");
-  if (!["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"].some((range) => overlaps(range, given))) throw bad("it must be within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16");
+  if (!["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"].some((range) => overlaps(range, given)))
+    throw bad("it must be within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16");
   if (vpcCidrs.some((block) => overlaps(block, given))) throw bad("it overlaps the VPC");
   return canonicalCidr(given);
 }
@@ -245,7 +303,8 @@ function accessFrom(config: VpcConfigRequest, before: Access): Access {
   if (!access.endpointPublicAccess && !access.endpointPrivateAccess)
     throw new ApiError("InvalidParameterException", "Private and public endpoint access cannot be false");
   for (const cidr of access.publicAccessCidrs)
-    if (!isCidr(cidr)) throw new ApiError("InvalidParameterException", `The following CIDRs are invalid in publicAccessCidrs: ${cidr}`);
+    if (!isCidr(cidr))
+      throw new ApiError("InvalidParameterException", `The following CIDRs are invalid in publicAccessCidrs: ${cidr}`);
   return access;
 }
 
@@ -253,7 +312,8 @@ function createClusterGroup(world: World, cluster: string, vpcId: string): strin
   const name = `eks-cluster-sg-${cluster}-${Math.floor(1e9 + Math.random() * 1e9)}`;
   const group = createGroup(world, {
     name,
-    description: "EKS created security group applied to ENI that is attached to EKS Control Plane master nodes, as well as any managed workloads.",
+    description:
+      "EKS created security group applied to ENI that is attached to EKS Control Plane master nodes, as well as any managed workloads.",
     vpcId,
     tags: { Name: name, [`kubernetes.io/cluster/${cluster}`]: "owned", [clusterTag]: cluster },
   });
@@ -262,12 +322,23 @@ function createClusterGroup(world: World, cluster: string, vpcId: string): strin
 }
 
 function addSelfRule(world: World, groupId: string): void {
-  world.store.put("security-group-rule", { id: newId("sgr-"), groupId, isEgress: false, protocol: "-1", fromPort: -1, toPort: -1, peer: { groupId }, tags: {} });
+  world.store.put("security-group-rule", {
+    id: newId("sgr-"),
+    groupId,
+    isEgress: false,
+    protocol: "-1",
+    fromPort: -1,
+    toPort: -1,
+    peer: { groupId },
+    tags: {},
+  });
 }
 
 /** EKS puts a deleted self rule back at every update of the cluster. */
 function restoreSelfRule(world: World, { clusterSecurityGroupId: groupId }: Cluster): void {
-  const has = rulesOf(world, groupId).some((rule) => !rule.isEgress && rule.protocol === "-1" && "groupId" in rule.peer && rule.peer.groupId === groupId);
+  const has = rulesOf(world, groupId).some(
+    (rule) => !rule.isEgress && rule.protocol === "-1" && "groupId" in rule.peer && rule.peer.groupId === groupId,
+  );
   if (!has && world.store.get("security-group", groupId) !== undefined) addSelfRule(world, groupId);
 }
 
@@ -307,7 +378,9 @@ function render(world: World, cluster: Cluster, settings: EksSettings): ClusterO
       publicAccessCidrs: cluster.publicAccessCidrs,
     },
     kubernetesNetworkConfig: { serviceIpv4Cidr: cluster.serviceCidr, ipFamily: "ipv4" },
-    logging: { clusterLogging: [{ types: ["api", "audit", "authenticator", "controllerManager", "scheduler"], enabled: false }] },
+    logging: {
+      clusterLogging: [{ types: ["api", "audit", "authenticator", "controllerManager", "scheduler"], enabled: false }],
+    },
     identity: { oidc: { issuer: oidcIssuer(world, named) } },
     status: cluster.status,
     certificateAuthority: ready ? { data: readFileSync(settings.caCertFile).toString("base64") } : {},

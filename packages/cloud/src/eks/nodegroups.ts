@@ -15,7 +15,14 @@ import { findCluster, findNodegroup, pageOfNames, partArn, requireName } from ".
 import type { Cluster } from "./clusters.ts";
 import { recordUpdate, renderUpdate } from "./updates.ts";
 
-export type NodegroupStatus = "CREATING" | "ACTIVE" | "UPDATING" | "DELETING" | "CREATE_FAILED" | "DELETE_FAILED" | "DEGRADED";
+export type NodegroupStatus =
+  | "CREATING"
+  | "ACTIVE"
+  | "UPDATING"
+  | "DELETING"
+  | "CREATE_FAILED"
+  | "DELETE_FAILED"
+  | "DEGRADED";
 
 export type Nodegroup = {
   /** `<cluster>/<name>`. */
@@ -24,7 +31,11 @@ export type Nodegroup = {
   readonly name: string;
   readonly arn: string;
   readonly status: NodegroupStatus;
-  readonly issues: readonly { readonly code: string; readonly message: string; readonly resourceIds: readonly string[] }[];
+  readonly issues: readonly {
+    readonly code: string;
+    readonly message: string;
+    readonly resourceIds: readonly string[];
+  }[];
   readonly nodeRole: string;
   readonly subnetIds: readonly string[];
   readonly instanceTypes: readonly string[];
@@ -48,18 +59,42 @@ const nodeImage = "ami-0e4b1d5c9f2a37680";
 export const nodegroupOperations = (world: World, caCertificate: () => string): OperationsOf<EksActions> => ({
   CreateNodegroup: {
     takes: [
-      "clusterName", "nodegroupName", "scalingConfig", "diskSize", "subnets", "instanceTypes", "amiType", "nodeRole",
-      "labels", "taints", "tags", "updateConfig", "capacityType", "version",
+      "clusterName",
+      "nodegroupName",
+      "scalingConfig",
+      "diskSize",
+      "subnets",
+      "instanceTypes",
+      "amiType",
+      "nodeRole",
+      "labels",
+      "taints",
+      "tags",
+      "updateConfig",
+      "capacityType",
+      "version",
     ],
     run(input) {
-      const { clusterName = "", nodegroupName: name = "", nodeRole = "", subnets = [], labels = {}, taints = [], tags = {} } = input;
+      const {
+        clusterName = "",
+        nodegroupName: name = "",
+        nodeRole = "",
+        subnets = [],
+        labels = {},
+        taints = [],
+        tags = {},
+      } = input;
       const cluster = findCluster(world, clusterName);
       requireName(name, "node group", 63);
       if (cluster.status !== "ACTIVE")
         throw new ApiError("InvalidRequestException", `Cluster '${clusterName}' is not in ACTIVE status`);
       if (world.store.get("nodegroup", `${clusterName}/${name}`) !== undefined)
-        throw new ApiError("ResourceInUseException", `NodeGroup already exists with name ${name} and cluster name ${clusterName}`);
-      if (!/^arn:aws:iam::\d{12}:role\/.+$/.test(nodeRole)) throw new ApiError("InvalidParameterException", `The role ARN ${nodeRole} is not valid`);
+        throw new ApiError(
+          "ResourceInUseException",
+          `NodeGroup already exists with name ${name} and cluster name ${clusterName}`,
+        );
+      if (!/^arn:aws:iam::\d{12}:role\/.+$/.test(nodeRole))
+        throw new ApiError("InvalidParameterException", `The role ARN ${nodeRole} is not valid`);
       if (subnets.length === 0) throw new ApiError("InvalidParameterException", "Subnets are required");
       for (const id of subnets) {
         const subnet = world.store.get("subnet", id);
@@ -69,7 +104,10 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
       const instanceTypes = input.instanceTypes?.length ? input.instanceTypes : ["t3.medium"];
       for (const type of instanceTypes) requireType(type);
       if (input.version !== undefined && input.version !== cluster.version)
-        throw new ApiError("InvalidParameterException", `Node group version ${input.version} is not supported: the cluster's is ${cluster.version}`);
+        throw new ApiError(
+          "InvalidParameterException",
+          `Node group version ${input.version} is not supported: the cluster's is ${cluster.version}`,
+        );
       const now = world.now().toISOString();
       const group = world.store.put("nodegroup", {
         id: `${clusterName}/${name}`,
@@ -102,14 +140,19 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
 
   DescribeNodegroup: {
     takes: ["clusterName", "nodegroupName"],
-    run: ({ clusterName = "", nodegroupName = "" }) => ({ nodegroup: render(world, findNodegroup(world, clusterName, nodegroupName)) }),
+    run: ({ clusterName = "", nodegroupName = "" }) => ({
+      nodegroup: render(world, findNodegroup(world, clusterName, nodegroupName)),
+    }),
   },
 
   ListNodegroups: {
     takes: ["clusterName", "maxResults", "nextToken"],
     run(input) {
       findCluster(world, input.clusterName ?? "");
-      const names = world.store.all("nodegroup").filter((group) => group.clusterName === input.clusterName).map(({ name }) => name);
+      const names = world.store
+        .all("nodegroup")
+        .filter((group) => group.clusterName === input.clusterName)
+        .map(({ name }) => name);
       const { page, ...next } = pageOfNames(names, input);
       return { nodegroups: page, ...next };
     },
@@ -119,7 +162,11 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
     takes: ["clusterName", "nodegroupName"],
     run({ clusterName = "", nodegroupName = "" }) {
       const group = findNodegroup(world, clusterName, nodegroupName);
-      const deleting = world.store.put("nodegroup", { ...group, status: "DELETING", modifiedAt: world.now().toISOString() });
+      const deleting = world.store.put("nodegroup", {
+        ...group,
+        status: "DELETING",
+        modifiedAt: world.now().toISOString(),
+      });
       for (const instance of instancesOf(world, group)) terminateInstance(world, instance);
       return { nodegroup: render(world, deleting) };
     },
@@ -130,10 +177,16 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
     run(input) {
       const group = findNodegroup(world, input.clusterName ?? "", input.nodegroupName ?? "");
       if (group.status === "CREATING" || group.status === "DELETING")
-        throw new ApiError("ResourceInUseException", `Nodegroup cannot be updated as it is currently not in Active State`);
+        throw new ApiError(
+          "ResourceInUseException",
+          `Nodegroup cannot be updated as it is currently not in Active State`,
+        );
       const { addOrUpdateLabels = {}, removeLabels = [] } = input.labels ?? {};
       if (Object.keys(addOrUpdateLabels).length > 0 || removeLabels.length > 0 || input.taints !== undefined)
-        throw new ApiError("InvalidParameterException", "Changing labels or taints of a node group is not supported: make another node group.");
+        throw new ApiError(
+          "InvalidParameterException",
+          "Changing labels or taints of a node group is not supported: make another node group.",
+        );
       const scaling = scalingFrom(input.scalingConfig, group.scaling);
       const changed = world.store.put("nodegroup", {
         ...group,
@@ -148,7 +201,11 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
         { type: "MaxSize", value: String(scaling.max) },
         { type: "DesiredSize", value: String(scaling.desired) },
       ];
-      return { update: renderUpdate(recordUpdate(world, { clusterName: group.clusterName, part: group.name, type: "ConfigUpdate", params })) };
+      return {
+        update: renderUpdate(
+          recordUpdate(world, { clusterName: group.clusterName, part: group.name, type: "ConfigUpdate", params }),
+        ),
+      };
     },
   },
 });
@@ -175,7 +232,8 @@ export function fitToDesired(world: World, group: Nodegroup, caData: string): vo
 
 function launchMissing(world: World, group: Nodegroup, caData: string): void {
   const cluster = findCluster(world, group.clusterName);
-  for (let have = instancesOf(world, group).length; have < group.scaling.desired; have += 1) launchOne(world, group, cluster, caData);
+  for (let have = instancesOf(world, group).length; have < group.scaling.desired; have += 1)
+    launchOne(world, group, cluster, caData);
 }
 
 function launchOne(world: World, group: Nodegroup, cluster: Cluster, caData: string): void {
@@ -191,7 +249,11 @@ function launchOne(world: World, group: Nodegroup, cluster: Cluster, caData: str
     count: 1,
     userData: Buffer.from(nodeConfig(group, cluster, instanceType, caData)).toString("base64"),
     metadataOptions: { httpTokens: "required", httpPutResponseHopLimit: 2 },
-    role: { name: roleName, profileArn: `arn:aws:iam::${world.accountId}:instance-profile/${profile}`, profileId: profileIdOf(profile) },
+    role: {
+      name: roleName,
+      profileArn: `arn:aws:iam::${world.accountId}:instance-profile/${profile}`,
+      profileId: profileIdOf(profile),
+    },
     tags: {
       Name: `${cluster.id}-${group.name}-Node`,
       "eks:cluster-name": cluster.id,
@@ -211,7 +273,11 @@ function launchOne(world: World, group: Nodegroup, cluster: Cluster, caData: str
   });
 }
 
-const taintEffects: Readonly<Record<string, string>> = { NO_SCHEDULE: "NoSchedule", NO_EXECUTE: "NoExecute", PREFER_NO_SCHEDULE: "PreferNoSchedule" };
+const taintEffects: Readonly<Record<string, string>> = {
+  NO_SCHEDULE: "NoSchedule",
+  NO_EXECUTE: "NoExecute",
+  PREFER_NO_SCHEDULE: "PreferNoSchedule",
+};
 
 /** What the node reads from its user data (JSON, which is YAML too). */
 function nodeConfig(group: Nodegroup, cluster: Cluster, instanceType: string, caData: string): string {
@@ -222,7 +288,9 @@ function nodeConfig(group: Nodegroup, cluster: Cluster, instanceType: string, ca
     ...group.labels,
   };
   const labelText = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
-  const taintText = group.taints.map(({ key = "", value = "", effect = "" }) => `${key}=${value}:${taintEffects[effect] ?? effect}`);
+  const taintText = group.taints.map(
+    ({ key = "", value = "", effect = "" }) => `${key}=${value}:${taintEffects[effect] ?? effect}`,
+  );
   return JSON.stringify(
     {
       apiVersion: "node.eks.aws/v1alpha1",
@@ -236,7 +304,10 @@ function nodeConfig(group: Nodegroup, cluster: Cluster, instanceType: string, ca
         },
         kubelet: {
           config: { maxPods: managedMaxPods(instanceType), clusterDNS: [nthAddress(cluster.serviceCidr, 10)] },
-          flags: [`--node-labels=${labelText.join(",")}`, ...(taintText.length === 0 ? [] : [`--register-with-taints=${taintText.join(",")}`])],
+          flags: [
+            `--node-labels=${labelText.join(",")}`,
+            ...(taintText.length === 0 ? [] : [`--register-with-taints=${taintText.join(",")}`]),
+          ],
         },
       },
     },
@@ -258,21 +329,40 @@ function requireType(type: string): void {
   }
 }
 
-type ScalingInput = { minSize?: number | undefined; maxSize?: number | undefined; desiredSize?: number | undefined } | undefined;
+type ScalingInput =
+  | { minSize?: number | undefined; maxSize?: number | undefined; desiredSize?: number | undefined }
+  | undefined;
 
 function scalingFrom(given: ScalingInput, before: Nodegroup["scaling"]): Nodegroup["scaling"] {
-  const scaling = { min: given?.minSize ?? before.min, max: given?.maxSize ?? before.max, desired: given?.desiredSize ?? before.desired };
+  const scaling = {
+    min: given?.minSize ?? before.min,
+    max: given?.maxSize ?? before.max,
+    desired: given?.desiredSize ?? before.desired,
+  };
   const { min, max, desired } = scaling;
-  if (min < 0 || max < 1) throw new ApiError("InvalidParameterException", "Minimum capacity must not be negative and maximum capacity must be at least 1");
-  if (desired < min) throw new ApiError("InvalidParameterException", `Minimum capacity ${min} can't be greater than desired size ${desired}`);
-  if (desired > max) throw new ApiError("InvalidParameterException", `desired capacity ${desired} can't be greater than max size ${max}`);
+  if (min < 0 || max < 1)
+    throw new ApiError(
+      "InvalidParameterException",
+      "Minimum capacity must not be negative and maximum capacity must be at least 1",
+    );
+  if (desired < min)
+    throw new ApiError(
+      "InvalidParameterException",
+      `Minimum capacity ${min} can't be greater than desired size ${desired}`,
+    );
+  if (desired > max)
+    throw new ApiError(
+      "InvalidParameterException",
+      `desired capacity ${desired} can't be greater than max size ${max}`,
+    );
   return scaling;
 }
 
 function updateConfigFrom(
   given: { maxUnavailable?: number | undefined; maxUnavailablePercentage?: number | undefined } | undefined,
 ): Nodegroup["updateConfig"] {
-  if (given?.maxUnavailablePercentage !== undefined) return { maxUnavailablePercentage: given.maxUnavailablePercentage };
+  if (given?.maxUnavailablePercentage !== undefined)
+    return { maxUnavailablePercentage: given.maxUnavailablePercentage };
   return { maxUnavailable: given?.maxUnavailable ?? 1 };
 }
 

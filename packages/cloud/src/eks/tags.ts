@@ -13,7 +13,8 @@ export const eksTagOperations = (world: World): OperationsOf<EksActions> => ({
     run({ resourceArn = "", tags = {} }) {
       const resource = findTagged(world, resourceArn);
       const reserved = Object.keys(tags).find((key) => key.toLowerCase().startsWith("aws:"));
-      if (reserved !== undefined) throw new ApiError("BadRequestException", `Tag keys starting with 'aws:' are reserved: ${reserved}`);
+      if (reserved !== undefined)
+        throw new ApiError("BadRequestException", `Tag keys starting with 'aws:' are reserved: ${reserved}`);
       resource.put({ ...resource.tags, ...tags });
       return {};
     },
@@ -38,7 +39,8 @@ function findTagged(world: World, arn: string): Tagged {
   if (cluster !== undefined) return { tags: cluster.tags, put: (tags) => store.put("cluster", { ...cluster, tags }) };
   for (const kind of ["nodegroup", "addon", "access-entry"] as const) {
     const record = store.all(kind).find((one) => one.arn === arn);
-    if (record !== undefined) return { tags: record.tags, put: (tags) => store.put(kind, { ...record, tags } as never) };
+    if (record !== undefined)
+      return { tags: record.tags, put: (tags) => store.put(kind, { ...record, tags } as never) };
   }
   throw new ApiError("NotFoundException", `No resource found for ARN: ${arn}`, 404);
 }

@@ -20,7 +20,14 @@ export function recordUpdate(world: World, facts: Omit<Update, "id" | "createdAt
 }
 
 export function renderUpdate(update: Update, status = "InProgress"): UpdateOutput {
-  return { id: update.id, status, type: update.type, params: update.params, createdAt: new Date(update.createdAt), errors: [] };
+  return {
+    id: update.id,
+    status,
+    type: update.type,
+    params: update.params,
+    createdAt: new Date(update.createdAt),
+    errors: [],
+  };
 }
 
 export const updateOperations = (world: World): OperationsOf<EksActions> => ({
@@ -29,7 +36,8 @@ export const updateOperations = (world: World): OperationsOf<EksActions> => ({
     run({ name = "", updateId = "" }) {
       findCluster(world, name);
       const update = world.store.get("update", updateId);
-      if (update === undefined || update.clusterName !== name) throw new ApiError("ResourceNotFoundException", `No update found for ID: ${updateId}`);
+      if (update === undefined || update.clusterName !== name)
+        throw new ApiError("ResourceNotFoundException", `No update found for ID: ${updateId}`);
       return { update: renderUpdate(update, "Successful") };
     },
   },
@@ -39,7 +47,10 @@ export const updateOperations = (world: World): OperationsOf<EksActions> => ({
       const { name = "" } = input;
       findCluster(world, name);
       const part = input.nodegroupName ?? input.addonName;
-      const ids = world.store.all("update").filter((update) => update.clusterName === name && update.part === part).map(({ id }) => id);
+      const ids = world.store
+        .all("update")
+        .filter((update) => update.clusterName === name && update.part === part)
+        .map(({ id }) => id);
       const { page, ...next } = pageOfNames(ids, input);
       return { updateIds: page, ...next };
     },

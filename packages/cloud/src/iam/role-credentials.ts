@@ -29,8 +29,11 @@ export function issueRoleCredentials(world: World, instanceId: string): RoleCred
   const current = mine.find((one) => Date.parse(one.expiration) - renewBeforeMs > now);
   if (current !== undefined) return render(current);
   return world.store.transaction(() => {
-    for (const old of world.store.all("credentials")) if (Date.parse(old.expiration) < now) world.store.remove("credentials", old.id);
-    return render(issue(world, sessionPrincipal(world, instance.role?.name ?? "", instanceId), instanceLifetimeMs, instanceId));
+    for (const old of world.store.all("credentials"))
+      if (Date.parse(old.expiration) < now) world.store.remove("credentials", old.id);
+    return render(
+      issue(world, sessionPrincipal(world, instance.role?.name ?? "", instanceId), instanceLifetimeMs, instanceId),
+    );
   });
 }
 
@@ -49,8 +52,17 @@ export function issue(world: World, principal: Principal, lifetimeMs: number, in
 }
 
 /** `arn:aws:sts::<account>:assumed-role/<role>/<session>`. */
-export function sessionPrincipal(world: World, roleName: string, session: string, account = world.accountId): Principal {
-  return { account, arn: `arn:aws:sts::${account}:assumed-role/${roleName}/${session}`, userId: `${roleIdOf(account, roleName)}:${session}` };
+export function sessionPrincipal(
+  world: World,
+  roleName: string,
+  session: string,
+  account = world.accountId,
+): Principal {
+  return {
+    account,
+    arn: `arn:aws:sts::${account}:assumed-role/${roleName}/${session}`,
+    userId: `${roleIdOf(account, roleName)}:${session}`,
+  };
 }
 
 export function knownRoleKey(world: World, accessKeyId: string): KnownKey | undefined {

@@ -32,7 +32,9 @@ export type ClusterLifecycle = ReconcileLoop & {
 
 export function startClusterLifecycle(options: ClusterLifecycleOptions): ClusterLifecycle {
   const { world, settings, log } = options;
-  const keeper = new Keeper({ onEvent: ({ name, what, ...fields }) => log.info(`${what} a control plane program`, { keeps: name, ...fields }) });
+  const keeper = new Keeper({
+    onEvent: ({ name, what, ...fields }) => log.info(`${what} a control plane program`, { keeps: name, ...fields }),
+  });
   const kept = new Set<string>();
   const loop = startLoop({ name: "clusters", log, pass });
   return {

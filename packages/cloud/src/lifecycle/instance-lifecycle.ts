@@ -26,7 +26,8 @@ export function startInstanceLifecycle(options: InstanceLifecycleOptions): Recon
     await options.settled();
     for (const instance of world.store.all("instance")) {
       if (busy.has(instance.id)) continue;
-      if (instance.state === "pending" || (instance.state === "running" && !kept.has(instance.id))) start(instance, boot);
+      if (instance.state === "pending" || (instance.state === "running" && !kept.has(instance.id)))
+        start(instance, boot);
       else if (instance.state === "shutting-down") start(instance, end);
     }
     forgetOld();
@@ -36,7 +37,9 @@ export function startInstanceLifecycle(options: InstanceLifecycleOptions): Recon
   function start(instance: Instance, step: (instance: Instance) => Promise<void>): void {
     busy.add(instance.id);
     step(instance)
-      .catch((err: unknown) => log.error("an instance did not follow", { instanceId: instance.id, state: instance.state, err }))
+      .catch((err: unknown) =>
+        log.error("an instance did not follow", { instanceId: instance.id, state: instance.state, err }),
+      )
       .finally(() => {
         busy.delete(instance.id);
         loop.kick();
@@ -66,7 +69,9 @@ export function startInstanceLifecycle(options: InstanceLifecycleOptions): Recon
 
   function forgetOld(): void {
     const before = world.now().getTime() - terminatedVisibleMs;
-    const old = world.store.all("instance").filter((one) => one.state === "terminated" && Date.parse(one.stateReason?.at ?? "") < before);
+    const old = world.store
+      .all("instance")
+      .filter((one) => one.state === "terminated" && Date.parse(one.stateReason?.at ?? "") < before);
     if (old.length > 0) world.store.transaction(() => old.forEach((one) => world.store.remove("instance", one.id)));
   }
 }

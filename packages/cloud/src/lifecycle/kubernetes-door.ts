@@ -6,15 +6,25 @@ import { join } from "node:path";
 type Door = { readonly server: URL; readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer };
 
 /** Sends one request without a body. Rejects while there is no kubeconfig yet or nobody listens. */
-export async function askApiServer(directory: string, path: string, method: "GET" | "DELETE" = "GET"): Promise<{ status: number; body: string }> {
+export async function askApiServer(
+  directory: string,
+  path: string,
+  method: "GET" | "DELETE" = "GET",
+): Promise<{ status: number; body: string }> {
   const { server, ca, cert, key } = readDoor(join(directory, "admin.kubeconfig"));
   return new Promise((resolve, reject) => {
-    const call = request(new URL(path, server), { method, ca, cert, key, agent: false, timeout: 3000, headers: { accept: "application/json" } }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.on("error", reject);
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }));
-    });
+    const call = request(
+      new URL(path, server),
+      { method, ca, cert, key, agent: false, timeout: 3000, headers: { accept: "application/json" } },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("error", reject);
+        response.on("end", () =>
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
+        );
+      },
+    );
     call.on("timeout", () => call.destroy(new Error(`no answer from ${server.host} within 3 s`)));
     call.on("error", reject);
     call.end();

@@ -17,7 +17,11 @@ const pollMs = 250;
 /** As EKS: a group whose nodes have not joined by then has failed. */
 const joinWithinMs = 15 * 60_000;
 
-type Node = { metadata: { labels?: Record<string, string> }; spec: { providerID?: string }; status?: { conditions?: { type: string; status: string }[] } };
+type Node = {
+  metadata: { labels?: Record<string, string> };
+  spec: { providerID?: string };
+  status?: { conditions?: { type: string; status: string }[] };
+};
 
 export function startNodegroupLifecycle(options: { world: World; settings: Settings; log: Log }): ReconcileLoop {
   const { world, settings, log } = options;
@@ -53,7 +57,9 @@ export function startNodegroupLifecycle(options: { world: World; settings: Setti
     }
     if (group.status === "CREATING" && world.now().getTime() - Date.parse(group.createdAt) > joinWithinMs) {
       const late = members.filter(({ id }) => !ready.has(id)).map(({ id }) => id);
-      setStatus(group, "CREATE_FAILED", [{ code: "NodeCreationFailure", message: "Instances failed to join the kubernetes cluster", resourceIds: late }]);
+      setStatus(group, "CREATE_FAILED", [
+        { code: "NodeCreationFailure", message: "Instances failed to join the kubernetes cluster", resourceIds: late },
+      ]);
       return false;
     }
     return true;
@@ -90,22 +96,33 @@ export function startNodegroupLifecycle(options: { world: World; settings: Setti
     // Another instance may have come by the same address, and so by the same name.
     if (answer.status === 404 || instanceOf(JSON.parse(answer.body) as Node) !== instance.id) return true;
     const deleted = await askApiServer(directory, path, "DELETE").catch(() => undefined);
-    if (deleted?.status === 200) log.info("deleted the node of a terminated instance", { node: instance.privateDnsName, instanceId: instance.id });
+    if (deleted?.status === 200)
+      log.info("deleted the node of a terminated instance", { node: instance.privateDnsName, instanceId: instance.id });
     return deleted?.status === 200 || deleted?.status === 404;
   }
 
   function hasInstances(group: Nodegroup): boolean {
     return world.store
       .all("instance")
-      .some((one) => one.state !== "terminated" && one.tags["eks:nodegroup-name"] === group.name && one.tags["eks:cluster-name"] === group.clusterName);
+      .some(
+        (one) =>
+          one.state !== "terminated" &&
+          one.tags["eks:nodegroup-name"] === group.name &&
+          one.tags["eks:cluster-name"] === group.clusterName,
+      );
   }
 
   async function readyInstances(group: Nodegroup): Promise<Set<string>> {
     const selector = encodeURIComponent(`eks.amazonaws.com/nodegroup=${group.name}`);
-    const answer = await askApiServer(directoryOf(settings, group.clusterName), `/api/v1/nodes?labelSelector=${selector}`).catch(() => undefined);
+    const answer = await askApiServer(
+      directoryOf(settings, group.clusterName),
+      `/api/v1/nodes?labelSelector=${selector}`,
+    ).catch(() => undefined);
     if (answer?.status !== 200) return new Set();
     const { items = [] } = JSON.parse(answer.body) as { items?: Node[] };
-    const ready = items.filter((node) => node.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True"));
+    const ready = items.filter((node) =>
+      node.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True"),
+    );
     return new Set(ready.map(instanceOf));
   }
 }

@@ -45,7 +45,9 @@ export type AuthenticationFailure =
   | { readonly why: "wrong-region"; readonly detail: string }
   | { readonly why: "mismatch"; readonly canonical: string };
 
-export type Authentication = { readonly ok: true; readonly principal: Principal } | { readonly ok: false; readonly failure: AuthenticationFailure };
+export type Authentication =
+  | { readonly ok: true; readonly principal: Principal }
+  | { readonly ok: false; readonly failure: AuthenticationFailure };
 
 const clockSkewMs = 5 * 60_000;
 const weekSeconds = 7 * 24 * 3600;
@@ -57,7 +59,8 @@ export function readSignature(request: ReceivedRequest): PresentedSignature | Au
   if (header === undefined && !query.has("X-Amz-Signature")) return { why: "missing" };
   const parts = new Map<string, string>();
   if (header !== undefined) {
-    if (!header.startsWith(`${algorithm} `)) return { why: "malformed", detail: `Authorization header must start with '${algorithm}'` };
+    if (!header.startsWith(`${algorithm} `))
+      return { why: "malformed", detail: `Authorization header must start with '${algorithm}'` };
     for (const part of header.slice(algorithm.length + 1).split(",")) {
       const at = part.indexOf("=");
       parts.set(part.slice(0, at).trim(), part.slice(at + 1).trim());
@@ -68,13 +71,24 @@ export function readSignature(request: ReceivedRequest): PresentedSignature | Au
   const credential = (parts.get("Credential") ?? "").split("/");
   const [terminator, service, region, date] = credential.slice(-4).reverse();
   const accessKeyId = credential.slice(0, -4).join("/");
-  const timestamp = header === undefined ? query.get("X-Amz-Date") : (request.headers["x-amz-date"] ?? isoBasic(request.headers["date"]));
+  const timestamp =
+    header === undefined
+      ? query.get("X-Amz-Date")
+      : (request.headers["x-amz-date"] ?? isoBasic(request.headers["date"]));
   const signature = parts.get("Signature") ?? "";
   const signedHeaders = (parts.get("SignedHeaders") ?? "").split(";").filter((name) => name !== "");
-  if (accessKeyId === "" || terminator !== "aws4_request" || service === undefined || region === undefined || date === undefined)
+  if (
+    accessKeyId === "" ||
+    terminator !== "aws4_request" ||
+    service === undefined ||
+    region === undefined ||
+    date === undefined
+  )
     return { why: "malformed", detail: "Credential must have at least 5 slash-delimited elements" };
-  if (timestamp === undefined || !/^\d{8}T\d{6}Z$/.test(timestamp)) return { why: "malformed", detail: "X-Amz-Date must be in ISO-8601 'basic format'" };
-  if (signature === "" || signedHeaders.length === 0) return { why: "malformed", detail: "Authorization requires 'Signature' and 'SignedHeaders'" };
+  if (timestamp === undefined || !/^\d{8}T\d{6}Z$/.test(timestamp))
+    return { why: "malformed", detail: "X-Amz-Date must be in ISO-8601 'basic format'" };
+  if (signature === "" || signedHeaders.length === 0)
+    return { why: "malformed", detail: "Authorization requires 'Signature' and 'SignedHeaders'" };
   const presented = {
     accessKeyId,
     scope: { date, region, service },
@@ -101,21 +115,31 @@ export function authenticate(
   if (!options.regions.includes(presented.scope.region))
     return fail({ why: "wrong-region", detail: "Credential should be scoped to a valid region." });
 
-  const signedAt = Date.parse(presented.timestamp.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"));
+  const signedAt = Date.parse(
+    presented.timestamp.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"),
+  );
   const age = options.now.getTime() - signedAt;
   // A token made by `aws eks get-token` says 60 seconds but counts for 15 minutes: the authenticator decides, not STS.
-  const lifetimeMs = presented.expiresSeconds === undefined ? clockSkewMs : Math.max(presented.expiresSeconds, 15 * 60) * 1000;
-  if (presented.expiresSeconds !== undefined && !(presented.expiresSeconds > 0 && presented.expiresSeconds <= weekSeconds))
+  const lifetimeMs =
+    presented.expiresSeconds === undefined ? clockSkewMs : Math.max(presented.expiresSeconds, 15 * 60) * 1000;
+  if (
+    presented.expiresSeconds !== undefined &&
+    !(presented.expiresSeconds > 0 && presented.expiresSeconds <= weekSeconds)
+  )
     return fail({ why: "malformed", detail: "X-Amz-Expires must be between 1 and 604800 seconds" });
   if (age > lifetimeMs || age < -clockSkewMs || !presented.timestamp.startsWith(presented.scope.date))
     return fail({ why: "expired", detail: `Signature expired: ${presented.timestamp}` });
 
-  const query = presented.expiresSeconds === undefined ? request.query : request.query.filter(([name]) => name !== "X-Amz-Signature");
+  const query =
+    presented.expiresSeconds === undefined
+      ? request.query
+      : request.query.filter(([name]) => name !== "X-Amz-Signature");
   const payloadHash = presented.expiresSeconds === undefined ? sha256Hex(request.body) : sha256Hex("");
   const canonical = canonicalRequest({ ...request, query }, presented.signedHeaders, payloadHash);
   const expected = Buffer.from(sign(canonical, presented.timestamp, presented.scope, key.secretAccessKey));
   const given = Buffer.from(presented.signature);
-  const matches = expected.length === given.length && timingSafeEqual(expected, given) && presented.signedHeaders.includes("host");
+  const matches =
+    expected.length === given.length && timingSafeEqual(expected, given) && presented.signedHeaders.includes("host");
   return matches ? { ok: true, principal: key.principal } : fail({ why: "mismatch", canonical });
 }
 

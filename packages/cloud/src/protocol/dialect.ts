@@ -22,14 +22,17 @@ export function renderError(form: "ec2" | "query" | "rest-json", error: ApiError
 
 export function unknownAction(form: "ec2" | "query" | "rest-json", action: string, version: string): ApiError {
   if (form === "ec2") return new ApiError("InvalidAction", `The action ${action} is not valid for this web service.`);
-  if (form === "query") return new ApiError("InvalidAction", `Could not find operation ${action} for version ${version}`);
+  if (form === "query")
+    return new ApiError("InvalidAction", `Could not find operation ${action} for version ${version}`);
   return new ApiError("UnknownOperationException", `Could not find operation ${action}`, 404);
 }
 
 /** A member the model knows and this cloud does not honour. */
 export function unsupportedParameter(form: "ec2" | "query" | "rest-json", action: string, parameter: string): ApiError {
   const message = `The parameter ${parameter} of ${action} is not supported.`;
-  return form === "rest-json" ? new ApiError("InvalidParameterException", message) : new ApiError("UnsupportedOperation", message);
+  return form === "rest-json"
+    ? new ApiError("InvalidParameterException", message)
+    : new ApiError("UnsupportedOperation", message);
 }
 
 /** The failure in the codes of the service. */
@@ -38,7 +41,10 @@ export function authenticationError(form: "ec2" | "query" | "rest-json", failure
   switch (failure.why) {
     case "missing":
       if (form === "ec2") return new ApiError("AuthFailure", validate);
-      return new ApiError(form === "query" ? "MissingAuthenticationToken" : "MissingAuthenticationTokenException", "Missing Authentication Token");
+      return new ApiError(
+        form === "query" ? "MissingAuthenticationToken" : "MissingAuthenticationTokenException",
+        "Missing Authentication Token",
+      );
     case "malformed":
       if (form === "ec2") return new ApiError("AuthFailure", `${validate}: ${failure.detail}`);
       return new ApiError(form === "query" ? "IncompleteSignature" : "IncompleteSignatureException", failure.detail);

@@ -47,7 +47,10 @@ function readTree(table: ModelTable, shapeName: string, tree: Tree, path: string
     for (const name of left) unknown.push(path === "" ? name : `${path}.${name}`);
     for (const name of shape.required ?? [])
       if (result[name] === undefined)
-        throw new ApiError("MissingParameter", `The request must contain the parameter ${path === "" ? "" : `${path}.`}${wireNameOf(shape, name)}`);
+        throw new ApiError(
+          "MissingParameter",
+          `The request must contain the parameter ${path === "" ? "" : `${path}.`}${wireNameOf(shape, name)}`,
+        );
     return result;
   }
   if (shape?.type === "list") {
@@ -94,7 +97,12 @@ function readScalar(shape: ShapeRow | undefined, type: string, text: string, pat
 }
 
 /** The XML answer to `action`. */
-export function renderOutput(table: ModelTable, action: string, output: Readonly<Record<string, unknown>>, requestId: string): string {
+export function renderOutput(
+  table: ModelTable,
+  action: string,
+  output: Readonly<Record<string, unknown>>,
+  requestId: string,
+): string {
   const operation = table.operations[action];
   const body = operation?.output === undefined ? "" : renderMembers(table, operation.output, output);
   const namespace = table.namespace ?? "";
@@ -117,10 +125,13 @@ function renderMembers(table: ModelTable, shapeName: string, value: Readonly<Rec
 
 function renderValue(table: ModelTable, shapeName: string, value: unknown, element: string): string {
   const shape = table.shapes[shapeName];
-  if (shape?.type === "structure") return `<${element}>${renderMembers(table, shapeName, value as Record<string, unknown>)}</${element}>`;
+  if (shape?.type === "structure")
+    return `<${element}>${renderMembers(table, shapeName, value as Record<string, unknown>)}</${element}>`;
   if (shape?.type === "list") {
     const item = shape.item ?? "member";
-    const items = (value as unknown[]).map((one) => renderValue(table, shape.of ?? "string", one, shape.flat === true ? element : item));
+    const items = (value as unknown[]).map((one) =>
+      renderValue(table, shape.of ?? "string", one, shape.flat === true ? element : item),
+    );
     return shape.flat === true ? items.join("") : `<${element}>${items.join("")}</${element}>`;
   }
   return `<${element}>${escapeXml(scalarText(value))}</${element}>`;

@@ -7,7 +7,11 @@ type Route = { action: string; operation: OperationRow; parts: string[] };
 const routesOf = new WeakMap<ModelTable, Route[]>();
 
 /** The action a request means, and the values in its path. */
-export function findRoute(table: ModelTable, method: string, path: string): { action: string; labels: Record<string, string> } | undefined {
+export function findRoute(
+  table: ModelTable,
+  method: string,
+  path: string,
+): { action: string; labels: Record<string, string> } | undefined {
   let routes = routesOf.get(table);
   if (routes === undefined) {
     routes = Object.entries(table.operations)
@@ -54,7 +58,8 @@ export function parseRestInput(
     }
   }
   for (const name of shape?.required ?? [])
-    if (input[name] === undefined) throw new ApiError("InvalidParameterException", `The request is missing the required parameter ${name}.`);
+    if (input[name] === undefined)
+      throw new ApiError("InvalidParameterException", `The request is missing the required parameter ${name}.`);
   return input;
 }
 
@@ -77,24 +82,42 @@ function parseJsonObject(body: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-const jsonTypes: Readonly<Record<string, string>> = { integer: "number", long: "number", float: "number", double: "number", boolean: "boolean", string: "string" };
+const jsonTypes: Readonly<Record<string, string>> = {
+  integer: "number",
+  long: "number",
+  float: "number",
+  double: "number",
+  boolean: "boolean",
+  string: "string",
+};
 
 /** Types, enums and required members of a JSON body. Members the model does not know pass: newer clients send more. */
 function checkJson(table: ModelTable, shapeName: string, value: unknown, path: string): void {
   if (value === undefined || value === null) return;
   const shape = table.shapes[shapeName];
   const wrong = (expected: string) =>
-    new ApiError("InvalidParameterException", `Invalid value for parameter ${path === "" ? "body" : path}: expected ${expected}`);
+    new ApiError(
+      "InvalidParameterException",
+      `Invalid value for parameter ${path === "" ? "body" : path}: expected ${expected}`,
+    );
   switch (shape?.type) {
     case "structure": {
       if (typeof value !== "object" || Array.isArray(value)) throw wrong("an object");
       for (const [name, row] of Object.entries(shape.members ?? {}))
         if (!/[uq]/.test(row[3] ?? ""))
-          checkJson(table, row[0], (value as Record<string, unknown>)[row[1] ?? name], path === "" ? name : `${path}.${name}`);
+          checkJson(
+            table,
+            row[0],
+            (value as Record<string, unknown>)[row[1] ?? name],
+            path === "" ? name : `${path}.${name}`,
+          );
       if (path !== "")
         for (const name of shape.required ?? [])
           if ((value as Record<string, unknown>)[name] === undefined)
-            throw new ApiError("InvalidParameterException", `The request is missing the required parameter ${path}.${name}.`);
+            throw new ApiError(
+              "InvalidParameterException",
+              `The request is missing the required parameter ${path}.${name}.`,
+            );
       return;
     }
     case "list":
@@ -108,7 +131,8 @@ function checkJson(table: ModelTable, shapeName: string, value: unknown, path: s
     default: {
       const expected = jsonTypes[shape === undefined ? shapeName : "string"];
       if (expected !== undefined && typeof value !== expected) throw wrong(`a ${expected}`);
-      if (shape?.enum !== undefined && !shape.enum.includes(value as string)) throw wrong(`one of ${shape.enum.join(", ")}`);
+      if (shape?.enum !== undefined && !shape.enum.includes(value as string))
+        throw wrong(`one of ${shape.enum.join(", ")}`);
     }
   }
 }

@@ -68,12 +68,14 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
     const started = performance.now();
     let label = `${scope?.service ?? "?"} ${request.method} ${request.path}`;
     try {
-      if (body === undefined) throw new ApiError("RequestEntityTooLarge", `The request body is larger than ${largestBody} bytes`, 413);
+      if (body === undefined)
+        throw new ApiError("RequestEntityTooLarge", `The request body is larger than ${largestBody} bytes`, 413);
       if ("why" in presented) throw authenticationError(form, presented);
       const regions = service?.name === "sts" ? [options.region, "us-east-1"] : [options.region];
       const who = authenticate(request, presented, { findKey: options.findKey, regions, now: new Date() });
       if (!who.ok) {
-        if (who.failure.why === "mismatch") options.log.debug("signature mismatch", { canonical: who.failure.canonical });
+        if (who.failure.why === "mismatch")
+          options.log.debug("signature mismatch", { canonical: who.failure.canonical });
         throw authenticationError(form, who.failure);
       }
       if (service === undefined) throw unknownService(form, request, presented.scope.service);
@@ -100,7 +102,11 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
       const route = findRoute(table, request.method, request.path);
       if (route === undefined) throw unknownAction(form, `${request.method} ${request.path}`, table.version);
       const { action, labels } = route;
-      const input = parseRestInput(table, action, { labels, query: request.query, body: request.body.toString("utf8") });
+      const input = parseRestInput(table, action, {
+        labels,
+        query: request.query,
+        body: request.body.toString("utf8"),
+      });
       return { action, input, unknown: [] };
     }
     const pairs = formPairs(request);
@@ -110,19 +116,30 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
     return { action, ...parseForm(table, action, pairs) };
   }
 
-  async function perform(service: Service, table: ModelTable, form: Form, decoded: Decoded, principal: Principal, requestId: string) {
+  async function perform(
+    service: Service,
+    table: ModelTable,
+    form: Form,
+    decoded: Decoded,
+    principal: Principal,
+    requestId: string,
+  ) {
     const { action, input } = decoded;
     const operation = service.operations[action];
     if (operation === undefined) throw unknownAction(form, action, table.version);
     // Newer clients know parameters that this model does not: say so, and do what was understood.
-    if (decoded.unknown.length > 0) options.log.warn("unknown parameters", { call: `${service.name} ${action}`, parameters: decoded.unknown });
+    if (decoded.unknown.length > 0)
+      options.log.warn("unknown parameters", { call: `${service.name} ${action}`, parameters: decoded.unknown });
     const { DryRun: dryRun, ...given } = input;
     const tokenMember = tokenMemberOf(table, action);
     for (const [name, value] of Object.entries(given))
-      if (!operation.takes.includes(name) && name !== tokenMember && !isEmpty(value)) throw unsupportedParameter(form, action, wireName(table, action, name));
+      if (!operation.takes.includes(name) && name !== tokenMember && !isEmpty(value))
+        throw unsupportedParameter(form, action, wireName(table, action, name));
     const call = { action, requestId, principal };
     const render = (output: Record<string, unknown>) =>
-      form === "rest-json" ? JSON.stringify(toJson(table, table.operations[action]?.output ?? "", output) ?? {}) : renderOutput(table, action, output, requestId);
+      form === "rest-json"
+        ? JSON.stringify(toJson(table, table.operations[action]?.output ?? "", output) ?? {})
+        : renderOutput(table, action, output, requestId);
     const run = () => operation.run(given as never, call);
     const status = table.operations[action]?.status ?? 200;
 
@@ -161,12 +178,16 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
 
 function tokenMismatch(form: Form): ApiError {
   const message = "The client token you specified is already used with different parameters.";
-  return form === "rest-json" ? new ApiError("InvalidRequestException", message) : new ApiError("IdempotentParameterMismatch", message);
+  return form === "rest-json"
+    ? new ApiError("InvalidRequestException", message)
+    : new ApiError("IdempotentParameterMismatch", message);
 }
 
 function tokenMemberOf(table: ModelTable, action: string): string | undefined {
   const members = table.shapes[table.operations[action]?.input ?? ""]?.members ?? {};
-  return Object.entries(members).find(([name, row]) => row[3]?.includes("t") === true || /^clientToken|^clientRequestToken$/i.test(name))?.[0];
+  return Object.entries(members).find(
+    ([name, row]) => row[3]?.includes("t") === true || /^clientToken|^clientRequestToken$/i.test(name),
+  )?.[0];
 }
 
 function wireName(table: ModelTable, action: string, member: string): string {
@@ -188,7 +209,8 @@ function receivedRequest(message: IncomingMessage, body: Buffer): ReceivedReques
       return [decode(name), decode(value ?? "")];
     });
   const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(message.headers)) headers[name] = Array.isArray(value) ? value.join(",") : (value ?? "");
+  for (const [name, value] of Object.entries(message.headers))
+    headers[name] = Array.isArray(value) ? value.join(",") : (value ?? "");
   return { method: message.method ?? "GET", path, query, headers, body };
 }
 
@@ -225,9 +247,15 @@ function guessForm(request: ReceivedRequest): Form {
 
 function unknownService(form: Form, request: ReceivedRequest, service: string): ApiError {
   const target = request.headers["x-amz-target"];
-  const action = target ?? formPairs(request).find(([name]) => name === "Action")?.[1] ?? `${request.method} ${request.path}`;
-  if (form === "query") return new ApiError("InvalidAction", `Could not find operation ${action}: the service ${service} is not emulated`);
-  return new ApiError("UnknownOperationException", `Could not find operation ${action}: the service ${service} is not emulated`, target === undefined ? 404 : 400);
+  const action =
+    target ?? formPairs(request).find(([name]) => name === "Action")?.[1] ?? `${request.method} ${request.path}`;
+  if (form === "query")
+    return new ApiError("InvalidAction", `Could not find operation ${action}: the service ${service} is not emulated`);
+  return new ApiError(
+    "UnknownOperationException",
+    `Could not find operation ${action}: the service ${service} is not emulated`,
+    target === undefined ? 404 : 400,
+  );
 }
 
 async function readBody(message: IncomingMessage): Promise<Buffer | undefined> {

@@ -19,8 +19,14 @@ test("what a transaction wrote is there after reopening, in the order of creatio
   });
   // A second reader opens the file while the first still has it, as after a kill.
   const again = new Store<Kinds>(path);
-  assert.deepEqual(again.all("thing"), [{ id: "z", size: 3 }, { id: "a", size: 2 }]);
-  assert.equal(again.transaction(() => again.next("n")), 2);
+  assert.deepEqual(again.all("thing"), [
+    { id: "z", size: 3 },
+    { id: "a", size: 2 },
+  ]);
+  assert.equal(
+    again.transaction(() => again.next("n")),
+    2,
+  );
   again.close();
   store.close();
   rmSync(folder, { recursive: true });
@@ -45,8 +51,14 @@ test("a transaction that throws leaves nothing, and tells nobody", () => {
       }),
     /no/,
   );
-  assert.deepEqual(store.all("thing"), [{ id: "a", size: 1 }, { id: "b", size: 1 }]);
-  assert.equal(store.transaction(() => store.next("n")), 1);
+  assert.deepEqual(store.all("thing"), [
+    { id: "a", size: 1 },
+    { id: "b", size: 1 },
+  ]);
+  assert.equal(
+    store.transaction(() => store.next("n")),
+    1,
+  );
   assert.deepEqual(told, []);
   store.close();
 });

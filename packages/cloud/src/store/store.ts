@@ -36,7 +36,9 @@ export class Store<Kinds extends Record<string, Stored>> {
         "INSERT INTO record (kind, id, body) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
       ),
       remove: this.#db.prepare("DELETE FROM record WHERE kind = ? AND id = ?"),
-      counter: this.#db.prepare("INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+      counter: this.#db.prepare(
+        "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+      ),
     };
   }
 

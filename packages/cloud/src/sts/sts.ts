@@ -17,11 +17,15 @@ const operations = (world: World): OperationsOf<StsActions> => ({
       const match = /^arn:aws:iam::(\d{12}):role\/(?:.*\/)?([\w+=,.@-]+)$/.exec(RoleArn);
       if (match === null) throw new ApiError("ValidationError", `${RoleArn} is invalid`);
       if (!/^[\w+=,.@-]{2,64}$/.test(RoleSessionName))
-        throw new ApiError("ValidationError", `1 validation error detected: Value '${RoleSessionName}' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*`);
+        throw new ApiError(
+          "ValidationError",
+          `1 validation error detected: Value '${RoleSessionName}' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*`,
+        );
       if (DurationSeconds < 900 || DurationSeconds > 43_200)
         throw new ApiError("ValidationError", "The requested DurationSeconds must be between 900 and 43200.");
       const [, account = "", roleName = ""] = match;
-      if (account !== world.accountId) throw new ApiError("AccessDenied", `User is not authorized to perform: sts:AssumeRole on resource: ${RoleArn}`);
+      if (account !== world.accountId)
+        throw new ApiError("AccessDenied", `User is not authorized to perform: sts:AssumeRole on resource: ${RoleArn}`);
       const principal = sessionPrincipal(world, roleName, RoleSessionName);
       const issued = issue(world, principal, DurationSeconds * 1000);
       return {

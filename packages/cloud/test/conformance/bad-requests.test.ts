@@ -16,17 +16,29 @@ after(() => cloud.stop());
 const form = "application/x-www-form-urlencoded";
 
 async function post(body: string, headers: Record<string, string> = {}, path = "/") {
-  const answer = await fetch(cloud.endpoint + path, { method: "POST", body, headers: { "content-type": form, ...headers } });
+  const answer = await fetch(cloud.endpoint + path, {
+    method: "POST",
+    body,
+    headers: { "content-type": form, ...headers },
+  });
   return { status: answer.status, text: await answer.text(), type: answer.headers.get("content-type") ?? "" };
 }
 
 /** Signs a raw request for `service`. */
-async function signed(service: string, request: { method?: string; path?: string; body?: string; contentType?: string; region?: string }) {
+async function signed(
+  service: string,
+  request: { method?: string; path?: string; body?: string; contentType?: string; region?: string },
+) {
   const { method = "POST", path = "/", body = "", contentType = form } = request;
   const url = new URL(cloud.endpoint + path);
   const headers = { host: url.host, "content-type": contentType };
   const query = [...url.searchParams] as [string, string][];
-  const extra = signHeaders({ method, path: url.pathname, query, headers }, body, { keys, region: request.region ?? region, service, now: new Date() });
+  const extra = signHeaders({ method, path: url.pathname, query, headers }, body, {
+    keys,
+    region: request.region ?? region,
+    service,
+    now: new Date(),
+  });
   const answer = await fetch(url, { method, headers: { ...headers, ...extra }, ...(method === "GET" ? {} : { body }) });
   return { status: answer.status, text: await answer.text(), type: answer.headers.get("x-amzn-errortype") };
 }
@@ -47,16 +59,35 @@ test("a wrong secret, an unknown key and a wrong region are refused with each se
   const wrongSecret = { ...bad, credentials: () => Promise.resolve({ ...keys, secretAccessKey: "no" }) };
   const unknownKey = { ...bad, credentials: () => Promise.resolve({ ...keys, accessKeyId: "AKIAUNKNOWN" }) };
   await assert.rejects(createEc2Client(wrongSecret).send("DescribeVpcs", {}), { code: "AuthFailure", status: 401 });
-  await assert.rejects(createStsClient(wrongSecret).send("GetCallerIdentity", {}), { code: "SignatureDoesNotMatch", status: 403 });
-  await assert.rejects(createEksClient(wrongSecret).send("ListClusters", {}), { code: "InvalidSignatureException", status: 403 });
-  await assert.rejects(createStsClient(unknownKey).send("GetCallerIdentity", {}), { code: "InvalidClientTokenId", status: 403 });
-  await assert.rejects(createEksClient(unknownKey).send("ListClusters", {}), { code: "UnrecognizedClientException", status: 403 });
-  assert.match((await signed("ec2", { body: "Action=DescribeVpcs&Version=2016-11-15", region: "eu-west-1" })).text, /AuthFailure/);
+  await assert.rejects(createStsClient(wrongSecret).send("GetCallerIdentity", {}), {
+    code: "SignatureDoesNotMatch",
+    status: 403,
+  });
+  await assert.rejects(createEksClient(wrongSecret).send("ListClusters", {}), {
+    code: "InvalidSignatureException",
+    status: 403,
+  });
+  await assert.rejects(createStsClient(unknownKey).send("GetCallerIdentity", {}), {
+    code: "InvalidClientTokenId",
+    status: 403,
+  });
+  await assert.rejects(createEksClient(unknownKey).send("ListClusters", {}), {
+    code: "UnrecognizedClientException",
+    status: 403,
+  });
+  assert.match(
+    (await signed("ec2", { body: "Action=DescribeVpcs&Version=2016-11-15", region: "eu-west-1" })).text,
+    /AuthFailure/,
+  );
 });
 
 test("a body that was changed after signing is refused", async () => {
   const headers = { host: new URL(cloud.endpoint).host, "content-type": form };
-  const extra = signHeaders({ method: "POST", path: "/", query: [], headers }, "Action=DescribeVpcs&Version=2016-11-15", { keys, region, service: "ec2", now: new Date() });
+  const extra = signHeaders(
+    { method: "POST", path: "/", query: [], headers },
+    "Action=DescribeVpcs&Version=2016-11-15",
+    { keys, region, service: "ec2", now: new Date() },
+  );
   assert.equal((await post("Action=DescribeSubnets&Version=2016-11-15", extra)).status, 401);
 });
 
@@ -64,7 +95,12 @@ test("an old signature has expired", async () => {
   const headers = { host: new URL(cloud.endpoint).host, "content-type": form };
   const body = "Action=DescribeVpcs&Version=2016-11-15";
   const old = new Date(Date.now() - 20 * 60_000);
-  const extra = signHeaders({ method: "POST", path: "/", query: [], headers }, body, { keys, region, service: "ec2", now: old });
+  const extra = signHeaders({ method: "POST", path: "/", query: [], headers }, body, {
+    keys,
+    region,
+    service: "ec2",
+    now: old,
+  });
   const answer = await post(body, extra);
   assert.deepEqual([answer.status, /<Code>(\w+)/.exec(answer.text)?.[1]], [400, "RequestExpired"]);
 });
@@ -89,7 +125,9 @@ test("malformed and oversized bodies are refused, and the server goes on", async
   assert.deepEqual([wrongType.status, wrongType.type], [400, "InvalidParameterException"]);
   const notNumber = await signed("ec2", { body: "Action=DescribeSubnets&Version=2016-11-15&MaxResults=many" });
   assert.match(notNumber.text, /InvalidParameterValue/);
-  const large = await signed("ec2", { body: `Action=DescribeSubnets&Version=2016-11-15&Junk=${"x".repeat(9_000_000)}` });
+  const large = await signed("ec2", {
+    body: `Action=DescribeSubnets&Version=2016-11-15&Junk=${"x".repeat(9_000_000)}`,
+  });
   assert.equal(large.status, 413);
   const unknownParameter = await signed("ec2", { body: "Action=DescribeVpcs&Version=2016-11-15&FutureThing=1" });
   assert.equal(unknownParameter.status, 200, "newer clients send more");
@@ -99,10 +137,20 @@ test("a presigned GetCallerIdentity answers, and only for the signed headers", a
   const url = new URL(cloud.endpoint);
   const ask = async (clusterSigned: string, clusterSent: string) => {
     const query = presign(
-      { method: "GET", path: "/", query: [["Action", "GetCallerIdentity"], ["Version", "2011-06-15"]], headers: { host: url.host, "x-k8s-aws-id": clusterSigned } },
+      {
+        method: "GET",
+        path: "/",
+        query: [
+          ["Action", "GetCallerIdentity"],
+          ["Version", "2011-06-15"],
+        ],
+        headers: { host: url.host, "x-k8s-aws-id": clusterSigned },
+      },
       { keys, region, service: "sts", now: new Date(), expiresSeconds: 60 },
     );
-    const answer = await fetch(`${cloud.endpoint}/?${canonicalQuery(query)}`, { headers: { "x-k8s-aws-id": clusterSent } });
+    const answer = await fetch(`${cloud.endpoint}/?${canonicalQuery(query)}`, {
+      headers: { "x-k8s-aws-id": clusterSent },
+    });
     return { status: answer.status, text: await answer.text() };
   };
   const good = await ask("demo", "demo");

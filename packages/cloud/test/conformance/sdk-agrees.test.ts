@@ -45,8 +45,12 @@ after(async () => {
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);
   if (value instanceof Date || value instanceof Uint8Array || typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).filter(([key, item]) => key !== "$metadata" && item !== undefined && !(Array.isArray(item) && item.length === 0));
-  return Object.fromEntries(entries.map(([key, item]) => [key, plain(item)]).sort(([a], [b]) => ((a as string) < (b as string) ? -1 : 1)));
+  const entries = Object.entries(value).filter(
+    ([key, item]) => key !== "$metadata" && item !== undefined && !(Array.isArray(item) && item.length === 0),
+  );
+  return Object.fromEntries(
+    entries.map(([key, item]) => [key, plain(item)]).sort(([a], [b]) => ((a as string) < (b as string) ? -1 : 1)),
+  );
 }
 
 /** The same with everything that differs between two resources replaced by its kind. */
@@ -82,10 +86,26 @@ const byUs = (action: Action, input: object): Promise<unknown> => cloud.ec2.send
 
 const reads: [Action, () => object][] = [
   ["DescribeInstances", () => ({ InstanceIds: [instanceId] })],
-  ["DescribeInstances", () => ({ Filters: [{ Name: "tag-key", Values: ["Name"] }, { Name: "tag-value", Values: ["no*"] }] })],
+  [
+    "DescribeInstances",
+    () => ({
+      Filters: [
+        { Name: "tag-key", Values: ["Name"] },
+        { Name: "tag-value", Values: ["no*"] },
+      ],
+    }),
+  ],
   ["DescribeInstanceTypes", () => ({ InstanceTypes: ["m5.large", "p5.48xlarge"] })],
   ["DescribeNetworkInterfaces", () => ({ Filters: [{ Name: "vpc-id", Values: [network.vpcId] }], MaxResults: 1000 })],
-  ["DescribeSubnets", () => ({ Filters: [{ Name: "vpc-id", Values: [network.vpcId] }, { Name: "availability-zone", Values: [`${region}a`] }] })],
+  [
+    "DescribeSubnets",
+    () => ({
+      Filters: [
+        { Name: "vpc-id", Values: [network.vpcId] },
+        { Name: "availability-zone", Values: [`${region}a`] },
+      ],
+    }),
+  ],
   ["DescribeSecurityGroups", () => ({ GroupIds: [groupId] })],
   ["DescribeSecurityGroupRules", () => ({ Filters: [{ Name: "group-id", Values: [groupId] }] })],
   ["DescribeVpcs", () => ({ VpcIds: [network.vpcId] })],
@@ -108,14 +128,19 @@ for (const [action, input] of reads)
 test("ipamd's life of an ENI reads the same, step by step", async () => {
   const [subnet] = network.subnetIds;
   const lives: unknown[][] = [];
-  for (const [send, deviceIndex] of [[bySdk, 1], [byUs, 2]] as const) {
+  for (const [send, deviceIndex] of [
+    [bySdk, 1],
+    [byUs, 2],
+  ] as const) {
     const life: unknown[] = [];
     const step = async (action: Action, input: object): Promise<unknown> => {
       const answer = await send(action, input);
       life.push([action, shape(answer)]);
       return answer;
     };
-    const tags = [{ ResourceType: "network-interface", Tags: [{ Key: "node.k8s.amazonaws.com/instance_id", Value: instanceId }] }];
+    const tags = [
+      { ResourceType: "network-interface", Tags: [{ Key: "node.k8s.amazonaws.com/instance_id", Value: instanceId }] },
+    ];
     const created = await step("CreateNetworkInterface", {
       SubnetId: subnet,
       Groups: [groupId],
@@ -132,9 +157,15 @@ test("ipamd's life of an ENI reads the same, step by step", async () => {
       NetworkCardIndex: 0,
     });
     const AttachmentId = at(attached, "AttachmentId");
-    await step("ModifyNetworkInterfaceAttribute", { NetworkInterfaceId: eniId, Attachment: { AttachmentId, DeleteOnTermination: true } });
+    await step("ModifyNetworkInterfaceAttribute", {
+      NetworkInterfaceId: eniId,
+      Attachment: { AttachmentId, DeleteOnTermination: true },
+    });
     await step("ModifyNetworkInterfaceAttribute", { NetworkInterfaceId: eniId, Groups: [groupId] });
-    const assigned = await step("AssignPrivateIpAddresses", { NetworkInterfaceId: eniId, SecondaryPrivateIpAddressCount: 2 });
+    const assigned = await step("AssignPrivateIpAddresses", {
+      NetworkInterfaceId: eniId,
+      SecondaryPrivateIpAddressCount: 2,
+    });
     assert.equal(at(assigned, "AssignedPrivateIpAddresses", "length"), "2");
     const prefixed = await step("AssignPrivateIpAddresses", { NetworkInterfaceId: eniId, Ipv4PrefixCount: 2 });
     assert.equal(at(prefixed, "AssignedIpv4Prefixes", "length"), "2");
@@ -144,38 +175,59 @@ test("ipamd's life of an ENI reads the same, step by step", async () => {
       NetworkInterfaceId: eniId,
       PrivateIpAddresses: [0, 1].map((n) => at(assigned, "AssignedPrivateIpAddresses", n, "PrivateIpAddress")),
     });
-    await step("UnassignPrivateIpAddresses", { NetworkInterfaceId: eniId, Ipv4Prefixes: [at(prefixed, "AssignedIpv4Prefixes", 0, "Ipv4Prefix")] });
-    await step("DescribeNetworkInterfaces", { Filters: [{ Name: "attachment.device-index", Values: [String(deviceIndex)] }] });
+    await step("UnassignPrivateIpAddresses", {
+      NetworkInterfaceId: eniId,
+      Ipv4Prefixes: [at(prefixed, "AssignedIpv4Prefixes", 0, "Ipv4Prefix")],
+    });
+    await step("DescribeNetworkInterfaces", {
+      Filters: [{ Name: "attachment.device-index", Values: [String(deviceIndex)] }],
+    });
     await step("DetachNetworkInterface", { AttachmentId });
     await step("DeleteTags", { Resources: [eniId], Tags: [{ Key: "k" }] });
     await step("DeleteNetworkInterface", { NetworkInterfaceId: eniId });
     lives.push(life);
   }
-  const indexless = (life: unknown) => JSON.parse(JSON.stringify(life).replace(/"DeviceIndex":\d/g, '"DeviceIndex":"N"'));
+  const indexless = (life: unknown) =>
+    JSON.parse(JSON.stringify(life).replace(/"DeviceIndex":\d/g, '"DeviceIndex":"N"'));
   assert.deepEqual(indexless(lives[1]), indexless(lives[0]));
 });
 
 test("a security group's life reads the same", async () => {
   const lives: unknown[] = [];
-  for (const [send, name] of [[bySdk, "one"], [byUs, "two"]] as const) {
-    const { GroupId } = (await send("CreateSecurityGroup", { GroupName: name, Description: "d", VpcId: network.vpcId })) as { GroupId: string };
+  for (const [send, name] of [
+    [bySdk, "one"],
+    [byUs, "two"],
+  ] as const) {
+    const { GroupId } = (await send("CreateSecurityGroup", {
+      GroupName: name,
+      Description: "d",
+      VpcId: network.vpcId,
+    })) as { GroupId: string };
     const permissions = [
-      { IpProtocol: "tcp", FromPort: 80, ToPort: 90, IpRanges: [{ CidrIp: "10.0.0.0/8", Description: "web" }], UserIdGroupPairs: [{ GroupId }] },
+      {
+        IpProtocol: "tcp",
+        FromPort: 80,
+        ToPort: 90,
+        IpRanges: [{ CidrIp: "10.0.0.0/8", Description: "web" }],
+        UserIdGroupPairs: [{ GroupId }],
+      },
       { IpProtocol: "-1", PrefixListIds: [{ PrefixListId: "pl-68a54001" }] },
     ];
     const added = await send("AuthorizeSecurityGroupIngress", { GroupId, IpPermissions: permissions });
     const described = await send("DescribeSecurityGroups", { GroupIds: [GroupId] });
     const revoked = await send("RevokeSecurityGroupIngress", { GroupId, IpPermissions: permissions });
     const removed = await send("DeleteSecurityGroup", { GroupId });
-    lives.push(JSON.parse(JSON.stringify(shape([added, described, revoked, removed])).replaceAll(`"${name}"`, '"NAME"')));
+    lives.push(
+      JSON.parse(JSON.stringify(shape([added, described, revoked, removed])).replaceAll(`"${name}"`, '"NAME"')),
+    );
   }
   assert.deepEqual(lives[1], lives[0]);
 });
 
 test("errors read the same", async () => {
   const input = { NetworkInterfaceIds: ["eni-0123456789abcdef0"] };
-  const theirs = (await bySdk("DescribeNetworkInterfaces", input).catch((error: unknown) => error));
-  const ours = (await byUs("DescribeNetworkInterfaces", input).catch((error: unknown) => error));
+  const theirs = await bySdk("DescribeNetworkInterfaces", input).catch((error: unknown) => error);
+  const ours = await byUs("DescribeNetworkInterfaces", input).catch((error: unknown) => error);
   assert.equal(at(theirs, "name"), "InvalidNetworkInterfaceID.NotFound");
   assert.deepEqual(
     [at(ours, "code"), at(ours, "message"), at(ours, "status")],
@@ -188,7 +240,10 @@ test("errors read the same", async () => {
 test("STS reads the same, and a session's credentials sign", async () => {
   const theirs = new stsSdk.STSClient({ region, endpoint: cloud.endpoint, credentials: keys });
   const ours = createStsClient({ region, endpoint: cloud.endpoint, credentials: () => Promise.resolve(keys) });
-  assert.deepEqual(await ours.send("GetCallerIdentity", {}), plain(await theirs.send(new stsSdk.GetCallerIdentityCommand({}))));
+  assert.deepEqual(
+    await ours.send("GetCallerIdentity", {}),
+    plain(await theirs.send(new stsSdk.GetCallerIdentityCommand({}))),
+  );
   const role = { RoleArn: "arn:aws:iam::111122223333:role/dev", RoleSessionName: "me" };
   const { Credentials } = await theirs.send(new stsSdk.AssumeRoleCommand(role));
   const session = new stsSdk.STSClient({
