@@ -7,6 +7,7 @@
  */
 import type { AdmissionRequest, Seams, ServerContext } from "../seams.ts";
 import { mutateIngress, mutateNode, mutateVolumeClaim } from "./kind-mutations.ts";
+import { limitPod } from "./limit-ranger.ts";
 import { checkNamespace } from "./namespace-lifecycle.ts";
 import { checkNodeRestriction } from "./node-restriction.ts";
 import { mutatePod } from "./pod-admission.ts";
@@ -21,7 +22,8 @@ export function createAdmission(context: ServerContext): Pick<Seams, "admitMutat
     if (request.object === undefined || request.subresource !== "") return;
     switch (request.info.storage) {
       case "/pods":
-        return mutatePod(request, request.object, objects);
+        mutatePod(request, request.object, objects);
+        return limitPod(request, request.object, objects);
       case "/nodes":
         return mutateNode(request, request.object);
       case "/persistentvolumeclaims":
