@@ -22,14 +22,18 @@ else await bench(Number(process.argv[2] ?? 60) || 60, process.argv.includes("--j
 /** ipamd of a bare node until standard input ends. */
 async function runIpamd(): Promise<void> {
   const node = await BareNode.start({ perEni: 120 });
-  process.stdout.write(`${JSON.stringify({ node: node.node, socket: node.socket, binDir: node.binDir, folder: node.folder })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ node: node.node, socket: node.socket, binDir: node.binDir, folder: node.folder })}\n`,
+  );
   process.stdin.resume();
   process.stdin.on("end", () => void node.close().then(() => process.exit(0)));
 }
 
 async function bench(pods: number, asJson: boolean): Promise<void> {
   const ipamd = spawn(process.execPath, [process.argv[1] ?? "", "ipamd"], { stdio: ["pipe", "pipe", "inherit"] });
-  const [line] = await new Promise<string[]>((resolve) => createInterface(ipamd.stdout).once("line", (text) => resolve([text])));
+  const [line] = await new Promise<string[]>((resolve) =>
+    createInterface(ipamd.stdout).once("line", (text) => resolve([text])),
+  );
   const node = JSON.parse(line ?? "{}") as { node: string; socket: string; binDir: string; folder: string };
   const made: string[] = [];
   const newPod = () => {
@@ -49,7 +53,14 @@ async function bench(pods: number, asJson: boolean): Promise<void> {
       const warm = i < 0; // the first five fill caches
       const keep = (list: number[], ms: number) => void (warm || list.push(ms));
       const pod = newPod();
-      const config = JSON.stringify({ cniVersion: "0.4.0", name: "aws-cni", type: "aws-cni", vethPrefix: "eni", mtu: "9001", plumberSocket: node.socket });
+      const config = JSON.stringify({
+        cniVersion: "0.4.0",
+        name: "aws-cni",
+        type: "aws-cni",
+        vethPrefix: "eni",
+        mtu: "9001",
+        plumberSocket: node.socket,
+      });
       keep(ours.add, call(node.node, path.join(node.binDir, "aws-cni"), environment("ADD", pod, node.binDir), config));
       keep(ours.del, call(node.node, path.join(node.binDir, "aws-cni"), environment("DEL", pod, node.binDir), config));
       keep(exec, call(node.node, noop, {}, ""));
@@ -61,7 +72,12 @@ async function bench(pods: number, asJson: boolean): Promise<void> {
           name: "bench",
           type: "ptp",
           mtu: 9001,
-          ipam: { type: "host-local", subnet: "10.99.0.0/16", routes: [{ dst: "0.0.0.0/0" }], dataDir: path.join(node.folder, "host-local") },
+          ipam: {
+            type: "host-local",
+            subnet: "10.99.0.0/16",
+            routes: [{ dst: "0.0.0.0/0" }],
+            dataDir: path.join(node.folder, "host-local"),
+          },
         });
         keep(ptp.add, call(node.node, "/usr/lib/cni/ptp", environment("ADD", other, "/usr/lib/cni"), reference));
         keep(ptp.del, call(node.node, "/usr/lib/cni/ptp", environment("DEL", other, "/usr/lib/cni"), reference));
@@ -93,7 +109,10 @@ function call(netns: string, program: string, env: Record<string, string>, input
     const started = performance.now();
     const { status, stdout, stderr } = spawnSync(program, { env, input });
     const took = performance.now() - started;
-    if (status !== 0) throw new Error(`${program} ${env["CNI_COMMAND"] ?? ""}: exit ${status}: ${stdout.toString()}${stderr.toString()}`);
+    if (status !== 0)
+      throw new Error(
+        `${program} ${env["CNI_COMMAND"] ?? ""}: exit ${status}: ${stdout.toString()}${stderr.toString()}`,
+      );
     return took;
   });
 }
@@ -106,9 +125,14 @@ function bareAdd(nodeNetns: string, pod: string, index: number): number {
   const inPod = Rtnl.open(pod);
   const name = `bare${index}`;
   const address = `10.98.${Math.floor(index / 250)}.${(index % 250) + 1}`;
-  const mac = `0a:01:00:00:${Math.floor(index / 256).toString(16).padStart(2, "0")}:${(index % 256).toString(16).padStart(2, "0")}`;
+  const mac = `0a:01:00:00:${Math.floor(index / 256)
+    .toString(16)
+    .padStart(2, "0")}:${(index % 256).toString(16).padStart(2, "0")}`;
   inPod.apply({ do: "add-veth", name: "eth0", mtu: 9001, peer: { name, mac, mtu: 9001, netns: hostFd } });
-  host.apply({ do: "set-link", name, up: true }, { do: "replace-route", to: `${address}/32`, dev: name, scope: "link" });
+  host.apply(
+    { do: "set-link", name, up: true },
+    { do: "replace-route", to: `${address}/32`, dev: name, scope: "link" },
+  );
   inPod.apply(
     { do: "set-link", name: "eth0", up: true },
     { do: "add-route", to: "169.254.1.1/32", dev: "eth0", scope: "link" },
@@ -116,7 +140,10 @@ function bareAdd(nodeNetns: string, pod: string, index: number): number {
     { do: "add-address", address: `${address}/32`, dev: "eth0" },
     { do: "replace-neighbour", to: "169.254.1.1", mac, dev: "eth0" },
   );
-  host.apply({ do: "add-rule", priority: 512, to: `${address}/32`, table: 254 }, { do: "add-rule", priority: 1536, from: `${address}/32`, table: 2 });
+  host.apply(
+    { do: "add-rule", priority: 512, to: `${address}/32`, table: 254 },
+    { do: "add-rule", priority: 1536, from: `${address}/32`, table: 2 },
+  );
   inPod.close();
   const took = performance.now() - started;
   host.close();
@@ -149,12 +176,22 @@ function writeNoop(file: string): string {
   return file;
 }
 
-type Figures = { ours: Samples; ptp: Samples; bare: number[]; exec: number[]; withReference: boolean; pods: number; asJson: boolean };
+type Figures = {
+  ours: Samples;
+  ptp: Samples;
+  bare: number[];
+  exec: number[];
+  withReference: boolean;
+  pods: number;
+  asJson: boolean;
+};
 
 function report({ ours, ptp, bare, exec, withReference, pods, asJson }: Figures): void {
   const at = (list: readonly number[], share: number) => {
     const sorted = [...list].sort((a, b) => a - b);
-    return Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN) * 100) / 100;
+    return (
+      Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN) * 100) / 100
+    );
   };
   const both = (list: readonly number[]) => ({ median: at(list, 0.5), p99: at(list, 0.99) });
   const floor = at(bare, 0.5) + at(exec, 0.5);
@@ -179,14 +216,17 @@ function report({ ours, ptp, bare, exec, withReference, pods, asJson }: Figures)
     process.stdout.write(`${JSON.stringify(result)}\n`);
     return;
   }
-  const row = (name: string, value: { median: number; p99: number }) => `${name.padEnd(34)} ${String(value.median).padStart(7)} ${String(value.p99).padStart(7)}\n`;
+  const row = (name: string, value: { median: number; p99: number }) =>
+    `${name.padEnd(34)} ${String(value.median).padStart(7)} ${String(value.p99).padStart(7)}\n`;
   process.stdout.write(
     `${"ms, pod by pod".padEnd(34)}  median     p99\n` +
       row("aws-cni ADD", result.add) +
       row("aws-cni DEL", result.del) +
       row("bare netlink loop", result.bareNetlink) +
       row("static no-op executable", result.staticNoop) +
-      (withReference ? row("ptp + host-local ADD", both(ptp.add)) + row("ptp + host-local DEL", both(ptp.del)) : "(ptp: package containernetworking-plugins is missing)\n") +
+      (withReference
+        ? row("ptp + host-local ADD", both(ptp.add)) + row("ptp + host-local DEL", both(ptp.del))
+        : "(ptp: package containernetworking-plugins is missing)\n") +
       `ADD / (bare netlink + no-op): ${result.addOverFloor}\n` +
       (withReference ? `ADD / ptp ADD: ${result.addOverPtp ?? ""}   DEL / ptp DEL: ${result.delOverPtp ?? ""}\n` : ""),
   );

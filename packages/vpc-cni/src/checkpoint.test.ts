@@ -3,7 +3,13 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { checkpointFile, forgiveTornCheckpoint, formatCheckpoint, parseCheckpoint, type Allocation } from "./checkpoint.ts";
+import {
+  checkpointFile,
+  forgiveTornCheckpoint,
+  formatCheckpoint,
+  parseCheckpoint,
+  type Allocation,
+} from "./checkpoint.ts";
 
 /** As the Go program writes it: field order, digits beyond 2^53, omitted empty metadata, a newline at the end. */
 const text =

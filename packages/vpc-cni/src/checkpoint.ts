@@ -135,7 +135,8 @@ export function forgiveTornCheckpoint(store: CheckpointStore, hasPodLinks: () =>
       try {
         return store.read();
       } catch (error) {
-        if (error instanceof UnderlayError && error.code === "checkpoint-unreadable" && !hasPodLinks()) return undefined;
+        if (error instanceof UnderlayError && error.code === "checkpoint-unreadable" && !hasPodLinks())
+          return undefined;
         throw error;
       }
     },

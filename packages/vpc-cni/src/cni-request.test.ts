@@ -17,7 +17,10 @@ const message = (more: Partial<PluginMessage> = {}, conf: object = {}): PluginMe
 test("parseCniRequest() reads environment, arguments and configuration", () => {
   const request = parseCniRequest(message());
   assert.deepEqual(request.pod, { namespace: "shop", name: "cart-0", uid: "u-1" });
-  assert.deepEqual([request.version, request.networkName, request.vethPrefix, request.mtu], ["1.0.0", "aws-cni", "eni", 9001]);
+  assert.deepEqual(
+    [request.version, request.networkName, request.vethPrefix, request.mtu],
+    ["1.0.0", "aws-cni", "eni", 9001],
+  );
   assert.equal(parseCniRequest(message({}, { mtu: "big", vethPrefix: undefined })).mtu, 9001);
 });
 
@@ -33,10 +36,15 @@ const bad: [string, PluginMessage, number][] = [
   ["malformed CNI_ARGS", message({ args: "K8S_POD_NAME" }), 4],
   ["CHECK before 0.4.0", message({ command: "CHECK" }, { cniVersion: "0.3.1" }), 1],
   ["STATUS before 1.1.0", message({ command: "STATUS" }), 1],
-  ["GC with a broken attachment", message({ command: "GC" }, { cniVersion: "1.1.0", "cni.dev/valid-attachments": [{}] }), 7],
+  [
+    "GC with a broken attachment",
+    message({ command: "GC" }, { cniVersion: "1.1.0", "cni.dev/valid-attachments": [{}] }),
+    7,
+  ],
 ];
 for (const [what, input, code] of bad) {
-  test(`parseCniRequest() refuses ${what} with code ${code}`, () => assert.throws(() => parseCniRequest(input), { code }));
+  test(`parseCniRequest() refuses ${what} with code ${code}`, () =>
+    assert.throws(() => parseCniRequest(input), { code }));
 }
 
 const result = (version: (typeof supportedVersions)[number]) =>
@@ -59,9 +67,19 @@ test("formatResult() has upstream's odd fields in every version's shape", () => 
     { name: "dummy0123456789a", mac: "0", sandbox: "1" },
   ];
   for (const cniVersion of ["0.3.0", "0.3.1", "0.4.0"] as const) {
-    assert.deepEqual(result(cniVersion), { cniVersion, interfaces, ips: [{ version: "4", interface: 1, address: "10.42.97.12/32" }], dns: {} });
+    assert.deepEqual(result(cniVersion), {
+      cniVersion,
+      interfaces,
+      ips: [{ version: "4", interface: 1, address: "10.42.97.12/32" }],
+      dns: {},
+    });
   }
-  assert.deepEqual(result("1.0.0"), { cniVersion: "1.0.0", interfaces, ips: [{ interface: 1, address: "10.42.97.12/32" }], dns: {} });
+  assert.deepEqual(result("1.0.0"), {
+    cniVersion: "1.0.0",
+    interfaces,
+    ips: [{ interface: 1, address: "10.42.97.12/32" }],
+    dns: {},
+  });
   assert.deepEqual(result("0.2.0"), { cniVersion: "0.2.0", ip4: { ip: "10.42.97.12/32" }, dns: {} });
   const [host, pod] = (result("1.1.0") as { interfaces: { mtu?: number }[] }).interfaces;
   assert.deepEqual([host?.mtu, pod?.mtu], [9001, 9001]);

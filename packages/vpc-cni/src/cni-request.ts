@@ -51,11 +51,19 @@ export function parseCniRequest(message: PluginMessage): CniRequest {
     throw new CniError(cniCode.incompatibleVersion, "config version does not allow CHECK", `config is "${version}"`);
   }
   if ((command === "STATUS" || command === "GC") && version !== "1.1.0") {
-    throw new CniError(cniCode.incompatibleVersion, `config version does not allow ${command}`, `config is "${version}"`);
+    throw new CniError(
+      cniCode.incompatibleVersion,
+      `config version does not allow ${command}`,
+      `config is "${version}"`,
+    );
   }
   const pod = parseArgs(message.args);
   if (command === "ADD" && (pod.name === "" || pod.namespace === "")) {
-    throw new CniError(cniCode.invalidEnvironment, "CNI_ARGS names no pod", "K8S_POD_NAME and K8S_POD_NAMESPACE are needed");
+    throw new CniError(
+      cniCode.invalidEnvironment,
+      "CNI_ARGS names no pod",
+      "K8S_POD_NAME and K8S_POD_NAMESPACE are needed",
+    );
   }
   return {
     command,

@@ -21,17 +21,31 @@ class MemoryStore {
 function poolOf(perEni: number, enis = 2, store = new MemoryStore()) {
   const datastore = new Datastore(store, 30_000);
   for (let n = 0; n < enis; n++) {
-    datastore.addEni({ eniId: `eni-${n}`, mac: `02:00:00:00:00:0${n}`, deviceNumber: n, subnetId: "subnet-1", primary: n === 0, trunk: false, efa: false, excluded: false, createdAt: n });
+    datastore.addEni({
+      eniId: `eni-${n}`,
+      mac: `02:00:00:00:00:0${n}`,
+      deviceNumber: n,
+      subnetId: "subnet-1",
+      primary: n === 0,
+      trunk: false,
+      efa: false,
+      excluded: false,
+      createdAt: n,
+    });
     for (let i = 0; i < perEni; i++) datastore.addAddress(`eni-${n}`, `10.0.${n}.${10 + i}`);
   }
   return { datastore, store };
 }
 
-const addressOf = (datastore: Datastore, name: string, now = 0) => datastore.assign(key(name), pod(name), now, 1n)?.address;
+const addressOf = (datastore: Datastore, name: string, now = 0) =>
+  datastore.assign(key(name), pod(name), now, 1n)?.address;
 
 test("assign() uses the oldest ENI first, lowest address first", () => {
   const { datastore } = poolOf(2);
-  assert.deepEqual(["a", "b", "c", "d", "e"].map((name) => addressOf(datastore, name)), ["10.0.0.10", "10.0.0.11", "10.0.1.10", "10.0.1.11", undefined]);
+  assert.deepEqual(
+    ["a", "b", "c", "d", "e"].map((name) => addressOf(datastore, name)),
+    ["10.0.0.10", "10.0.0.11", "10.0.1.10", "10.0.1.11", undefined],
+  );
   assert.equal(datastore.find(key("c"))?.routeTable, 2);
   assert.equal(datastore.find(key("a"))?.routeTable, 254);
 });
@@ -82,7 +96,9 @@ test("release() that cannot be checkpointed keeps the address with its pod", () 
 test("an address a pod holds is removed only by force", () => {
   const { datastore } = poolOf(1);
   addressOf(datastore, "a");
-  assert.throws(() => datastore.removeAddress("eni-0", "10.0.0.10"), { message: "Cannot remove 10.0.0.10: pod shop/a holds it" });
+  assert.throws(() => datastore.removeAddress("eni-0", "10.0.0.10"), {
+    message: "Cannot remove 10.0.0.10: pod shop/a holds it",
+  });
   assert.throws(() => datastore.removeEni("eni-0"), /pod shop\/a holds it/);
   assert.equal(datastore.removeAddress("eni-0", "10.0.0.10", { force: true })?.pod.name, "a");
   assert.equal(datastore.find(key("a")), undefined);
@@ -101,17 +117,34 @@ test("restore() gives living pods their addresses, drops stale and unknown ones"
   const { datastore, store } = poolOf(3);
   for (const name of ["a", "b", "c"]) addressOf(datastore, name);
   const elsewhere: Allocation = { key: key("x"), address: "10.9.9.9", allocatedNs: 1n, pod: pod("x") };
-  const nameless: Allocation = { key: key("n"), address: "10.0.1.11", allocatedNs: 1n, pod: { namespace: "", name: "", interfacesCount: 0 } };
+  const nameless: Allocation = {
+    key: key("n"),
+    address: "10.0.1.11",
+    allocatedNs: 1n,
+    pod: { namespace: "", name: "", interfacesCount: 0 },
+  };
   const next = new MemoryStore();
   next.saved = [...(store.saved ?? []), elsewhere, nameless];
   const { datastore: restarted } = poolOf(3, 2, next);
   const outcome = restarted.restore(({ name }) => name !== "b");
-  assert.deepEqual(outcome.restored.map((one) => one.address), ["10.0.0.10", "10.0.0.12", "10.0.1.11"]);
-  assert.deepEqual(outcome.stale.map((one) => one.pod.name), ["b"]);
-  assert.deepEqual(outcome.unknown.map((one) => one.address), ["10.9.9.9"]);
+  assert.deepEqual(
+    outcome.restored.map((one) => one.address),
+    ["10.0.0.10", "10.0.0.12", "10.0.1.11"],
+  );
+  assert.deepEqual(
+    outcome.stale.map((one) => one.pod.name),
+    ["b"],
+  );
+  assert.deepEqual(
+    outcome.unknown.map((one) => one.address),
+    ["10.9.9.9"],
+  );
   assert.equal(restarted.assign(key("a"), pod("a"), 0, 9n)?.repeated, true);
   assert.equal(addressOf(restarted, "new"), "10.0.0.11", "the stale pod's address is free");
-  assert.deepEqual(next.saved.map((one) => one.address), ["10.0.0.10", "10.0.0.12", "10.0.1.11"].toSpliced(1, 0, "10.0.0.11"));
+  assert.deepEqual(
+    next.saved.map((one) => one.address),
+    ["10.0.0.10", "10.0.0.12", "10.0.1.11"].toSpliced(1, 0, "10.0.0.11"),
+  );
 });
 
 test("restore() refuses a checkpoint that has an address twice", () => {

@@ -63,8 +63,7 @@ export class Datastore {
   /** Oldest first, the primary before all others: the order in which addresses are handed out. */
   enis(): readonly EniRecord[] {
     return [...this.#enis.values()].sort(
-      (a, b) =>
-        Number(b.primary) - Number(a.primary) || a.createdAt - b.createdAt || a.deviceNumber - b.deviceNumber,
+      (a, b) => Number(b.primary) - Number(a.primary) || a.createdAt - b.createdAt || a.deviceNumber - b.deviceNumber,
     );
   }
 
@@ -253,9 +252,7 @@ export class Datastore {
       const state = this.stateOf(record, now);
       return state === "never-used" || state === "free";
     });
-    return usable.sort(
-      (a, b) => (a.releasedAt ?? 0) - (b.releasedAt ?? 0) || compareIps(a.address, b.address),
-    )[0];
+    return usable.sort((a, b) => (a.releasedAt ?? 0) - (b.releasedAt ?? 0) || compareIps(a.address, b.address))[0];
   }
 }
 

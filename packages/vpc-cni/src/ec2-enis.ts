@@ -58,7 +58,9 @@ export class Ec2Enis {
         const answer = await this.#call("DescribeNetworkInterfaces", { NetworkInterfaceIds: [...wanted] });
         return (answer.NetworkInterfaces ?? []).map(factsOf);
       } catch (error) {
-        const missing = isAwsError(error, "InvalidNetworkInterfaceID.NotFound") ? /'(eni-[0-9a-f]+)'/.exec(error.message)?.[1] : undefined;
+        const missing = isAwsError(error, "InvalidNetworkInterfaceID.NotFound")
+          ? /'(eni-[0-9a-f]+)'/.exec(error.message)?.[1]
+          : undefined;
         if (missing === undefined || !wanted.delete(missing)) throw error;
       }
     }
@@ -190,7 +192,10 @@ export class Ec2Enis {
       try {
         if (createdAt === undefined) {
           // Its age is unknown: another node may be about to attach it. The next round decides.
-          await this.#call("CreateTags", { Resources: [eniId], Tags: [{ Key: createdAtTag, Value: rfc3339(nowIso()) }] });
+          await this.#call("CreateTags", {
+            Resources: [eniId],
+            Tags: [{ Key: createdAtTag, Value: rfc3339(nowIso()) }],
+          });
         } else if (nowIso().getTime() - Date.parse(createdAt) >= 300_000) {
           await this.#delete(eniId);
           deleted.push(eniId);
@@ -205,7 +210,9 @@ export class Ec2Enis {
   async #create(count: number, groups: readonly string[]): Promise<string> {
     const { instance } = this.#o;
     const subnets = await this.#subnets();
-    let last: unknown = new Error(`Cannot create a network interface: no subnet of ${instance.availabilityZone} is eligible (tag kubernetes.io/role/cni)`);
+    let last: unknown = new Error(
+      `Cannot create a network interface: no subnet of ${instance.availabilityZone} is eligible (tag kubernetes.io/role/cni)`,
+    );
     for (const SubnetId of subnets) {
       try {
         const answer = await this.#call("CreateNetworkInterface", {
@@ -256,7 +263,9 @@ export class Ec2Enis {
     const answer = await this.#call("DescribeInstances", { InstanceIds: [this.#o.instance.instanceId] });
     const attached = answer.Reservations?.[0]?.Instances?.[0]?.NetworkInterfaces ?? [];
     const used = new Set(
-      attached.flatMap(({ Attachment }) => ((Attachment?.NetworkCardIndex ?? 0) === 0 ? (Attachment?.DeviceIndex ?? []) : [])),
+      attached.flatMap(({ Attachment }) =>
+        (Attachment?.NetworkCardIndex ?? 0) === 0 ? (Attachment?.DeviceIndex ?? []) : [],
+      ),
     );
     for (let index = 0; index < 100; index++) if (!used.has(index)) return index;
     throw new Error("Cannot attach a network interface: all 100 device indexes are in use");
@@ -322,7 +331,9 @@ function factsOf(eni: NetworkInterface): EniFacts {
   };
 }
 
-function tagsOf(tags: readonly { Key?: string | undefined; Value?: string | undefined }[] | undefined): Readonly<Record<string, string>> {
+function tagsOf(
+  tags: readonly { Key?: string | undefined; Value?: string | undefined }[] | undefined,
+): Readonly<Record<string, string>> {
   return Object.fromEntries((tags ?? []).map((tag) => [tag.Key ?? "", tag.Value ?? ""]));
 }
 

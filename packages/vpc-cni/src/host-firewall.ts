@@ -2,9 +2,9 @@
  * SNAT and marks in the kernel: iptables-nft for upstream's chains, libnftables for `table ip aws-cni`. Compares with what is
  * there and writes the difference; what the text should be is decided in `snat-rules.ts`.
  */
-import { execFileSync } from "node:child_process";
-import { runIn, type Netns } from "@underlay/kernel/netns";
+import type { Netns } from "@underlay/kernel/netns";
 import { Nft } from "@underlay/kernel/nft";
+import { restoreTable, saveTable } from "./iptables.ts";
 import { connmarkTable, diffIptablesTable, planFirewall, type FirewallInput } from "./snat-rules.ts";
 
 export class HostFirewall {
@@ -27,11 +27,11 @@ export class HostFirewall {
     const rules = planFirewall(input);
     let changed = false;
     for (const table of ["nat", "mangle"] as const) {
-      const saved = this.#command("iptables-nft-save", ["-t", table]);
+      const saved = saveTable(this.#netns, table);
       const chains = table === "nat" ? rules.natChains : new Map<string, readonly string[]>();
       const text = diffIptablesTable(table, saved, { chains, rules: rules[table] });
       if (text === "") continue;
-      this.#command("iptables-nft-restore", ["--noflush", "--wait", "5"], text);
+      restoreTable(this.#netns, text);
       changed = true;
     }
     return this.setConnmarkTable(rules.nft) || changed;
@@ -46,7 +46,8 @@ export class HostFirewall {
       this.#nft.run(`delete ${connmarkTable}`);
       return true;
     }
-    if (printed !== undefined && this.#connmarkWritten?.text === text && this.#connmarkWritten.printed === printed) return false;
+    if (printed !== undefined && this.#connmarkWritten?.text === text && this.#connmarkWritten.printed === printed)
+      return false;
     this.#nft.run(`${connmarkTable}\ndelete ${connmarkTable}\n${text}`);
     this.#connmarkWritten = { text, printed: this.#printConnmarkTable() ?? "" };
     return true;
@@ -64,13 +65,4 @@ export class HostFirewall {
       return undefined;
     }
   }
-
-  #command(program: string, argv: readonly string[], input?: string): string {
-    return runIn(this.#netns, () =>
-      execFileSync(program, argv, { encoding: "utf8", timeout: 10_000, ...(input === undefined ? {} : { input }), env: commandEnv }),
-    );
-  }
 }
-
-/** iptables lives in sbin, which a container's PATH may lack. */
-const commandEnv = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" };

@@ -99,7 +99,9 @@ export class HostNetwork {
 
   /** After an ENI is gone: its 32765 rule. Its routes and address went with its link. */
   removeEniRule(routeTable: number): void {
-    const rules = this.rtnl.listRules(4).filter((rule) => rule.priority === priority.fromEni && rule.table === routeTable);
+    const rules = this.rtnl
+      .listRules(4)
+      .filter((rule) => rule.priority === priority.fromEni && rule.table === routeTable);
     this.#applyTolerant(rules.map((rule): Change => ({ do: "delete-rule", ...rule })));
   }
 
@@ -123,7 +125,8 @@ export class HostNetwork {
 
   #applyTolerant(changes: readonly Change[]): void {
     if (changes.length === 0) return;
-    for (const error of this.rtnl.tryApply([...changes])) if (error && !isExists(error) && !isNotFound(error)) throw error;
+    for (const error of this.rtnl.tryApply([...changes]))
+      if (error && !isExists(error) && !isNotFound(error)) throw error;
   }
 }
 

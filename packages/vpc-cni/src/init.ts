@@ -20,7 +20,10 @@ async function main(): Promise<void> {
   installPlugin(settings.hostCniBinPath, pluginProgram);
   const missing = installReferencePlugins(settings.hostCniBinPath);
   if (missing.length > 0) {
-    log.warn("reference plugins are missing", { missing, hint: "install the Debian package containernetworking-plugins" });
+    log.warn("reference plugins are missing", {
+      missing,
+      hint: "install the Debian package containernetworking-plugins",
+    });
   }
 
   const imds = createImdsClient({ endpoint: imdsEndpoint(process.env) });

@@ -5,7 +5,12 @@ import type { Metrics } from "./metrics.ts";
 import type { Pool } from "./pool.ts";
 import type { Settings } from "./settings.ts";
 
-type Served = { readonly datastore: Datastore; readonly pool: Pool; readonly settings: Settings; readonly now: () => number };
+type Served = {
+  readonly datastore: Datastore;
+  readonly pool: Pool;
+  readonly settings: Settings;
+  readonly now: () => number;
+};
 
 /** `/v1/enis` and the settings; addresses and pods are named, container ids and interfaces are not. */
 export function serveIntrospection(served: Served): Server {

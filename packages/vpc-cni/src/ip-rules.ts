@@ -67,7 +67,10 @@ export function rulesOfPod(current: readonly Rule[], address: string): readonly 
 
 /** One line per rule, as `ip rule` words it: what diffs and tests compare. */
 export function ruleText(rule: Rule): string {
-  const mark = rule.fwmark === undefined ? "" : ` fwmark 0x${rule.fwmark.toString(16)}/0x${(rule.fwmask ?? 0xffffffff).toString(16)}`;
+  const mark =
+    rule.fwmark === undefined
+      ? ""
+      : ` fwmark 0x${rule.fwmark.toString(16)}/0x${(rule.fwmask ?? 0xffffffff).toString(16)}`;
   return `${rule.priority}: from ${withLength(rule.from) ?? "all"}${rule.to ? ` to ${withLength(rule.to)}` : ""}${mark}${rule.iif ? ` iif ${rule.iif}` : ""} lookup ${rule.table ?? mainTable}`;
 }
 

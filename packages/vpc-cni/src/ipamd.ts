@@ -104,7 +104,10 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     onUnauthorized(action, message) {
       if (warned.has(action)) return;
       warned.add(action);
-      node.warn("MissingIAMPermissions", `Unauthorized operation: failed to call ${action} due to missing permissions. ${message}`);
+      node.warn(
+        "MissingIAMPermissions",
+        `Unauthorized operation: failed to call ${action} due to missing permissions. ${message}`,
+      );
     },
   });
   const podLink = /^.{0,4}[0-9a-f]{11}$/;
@@ -125,7 +128,8 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     metrics,
     maxPods: () => node.maxPods() ?? maxPodsOf(limits),
     isSchedulable: () => !signal.aborted && node.isSchedulable(),
-    onOutOfAddresses: (sentence) => node.warn("InsufficientFreeAddressesInSubnet", `${instance.instanceId}: ${sentence}`),
+    onOutOfAddresses: (sentence) =>
+      node.warn("InsufficientFreeAddressesInSubnet", `${instance.instanceId}: ${sentence}`),
   });
 
   await pool.discover();
@@ -140,7 +144,8 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     log,
     metrics,
     whyEmpty: () => pool.because,
-    onEmpty: ({ pod }, why) => node.warnPod(pod.namespace, pod.name, pod.uid, "FailedToAssignIP", `No address is free on this node: ${why}`),
+    onEmpty: ({ pod }, why) =>
+      node.warnPod(pod.namespace, pod.name, pod.uid, "FailedToAssignIP", `No address is free on this node: ${why}`),
     ...(settings.annotatePodIp ? annotations(node) : {}),
   });
   const server = await serveUnixFd({
@@ -198,7 +203,10 @@ function restore(datastore: Datastore, host: HostNetwork, settings: Settings, lo
   const suffixes = new Set([...host.linkNames()].map((name) => name.slice(-11)));
   const { restored, stale, unknown } = datastore.restore((pod) => suffixes.has(podSuffix(pod.namespace, pod.name)));
   for (const allocation of unknown) {
-    log.warn("dropped a pod's address that is on no ENI", { address: allocation.address, pod: `${allocation.pod.namespace}/${allocation.pod.name}` });
+    log.warn("dropped a pod's address that is on no ENI", {
+      address: allocation.address,
+      pod: `${allocation.pod.namespace}/${allocation.pod.name}`,
+    });
   }
   log.info("restored the address pool", { restored: restored.length, stale: stale.length, unknown: unknown.length });
   host.setRules(settings, datastore.assignments());
@@ -222,16 +230,38 @@ function setRpFilter(netns: Netns | undefined, link: string, log: Log): void {
 
 type Work = () => Promise<void>;
 
-async function repeat(clock: Clock, everyMs: number, signal: AbortSignal, log: Log, what: string, work: Work): Promise<void> {
+async function repeat(
+  clock: Clock,
+  everyMs: number,
+  signal: AbortSignal,
+  log: Log,
+  what: string,
+  work: Work,
+): Promise<void> {
   return repeatAfter(clock, everyMs, everyMs, signal, log, what, work);
 }
 
-async function repeatNow(clock: Clock, everyMs: number, signal: AbortSignal, log: Log, what: string, work: Work): Promise<void> {
+async function repeatNow(
+  clock: Clock,
+  everyMs: number,
+  signal: AbortSignal,
+  log: Log,
+  what: string,
+  work: Work,
+): Promise<void> {
   return repeatAfter(clock, 0, everyMs, signal, log, what, work);
 }
 
 /** Work that fails is tried again at the next turn; only the signal ends it. */
-async function repeatAfter(clock: Clock, firstMs: number, everyMs: number, signal: AbortSignal, log: Log, what: string, work: Work): Promise<void> {
+async function repeatAfter(
+  clock: Clock,
+  firstMs: number,
+  everyMs: number,
+  signal: AbortSignal,
+  log: Log,
+  what: string,
+  work: Work,
+): Promise<void> {
   let waitMs = firstMs;
   while (!signal.aborted) {
     try {

@@ -14,12 +14,14 @@ export function openLog(path: string, levelName: string, alsoTo?: Log): Log {
   const least = wanted === -1 ? 0 : wanted;
   const write = path === "stdout" ? descriptorWriter(1) : path === "stderr" ? descriptorWriter(2) : fileWriter(path);
   const make = (base: Record<string, unknown>): Log => {
-    const at = (level: Level) => (event: string, fields: Record<string, unknown> = {}) => {
-      if (levels.indexOf(level) < least) return;
-      const line = { level, ts: new Date().toISOString(), msg: event, ...base, ...printable(fields) };
-      write(`${JSON.stringify(line)}\n`);
-      if (level !== "debug") alsoTo?.[level](event, { ...base, ...fields });
-    };
+    const at =
+      (level: Level) =>
+      (event: string, fields: Record<string, unknown> = {}) => {
+        if (levels.indexOf(level) < least) return;
+        const line = { level, ts: new Date().toISOString(), msg: event, ...base, ...printable(fields) };
+        write(`${JSON.stringify(line)}\n`);
+        if (level !== "debug") alsoTo?.[level](event, { ...base, ...fields });
+      };
     return {
       debug: at("debug"),
       info: at("info"),
@@ -35,7 +37,10 @@ function printable(fields: Record<string, unknown>): Record<string, unknown> {
   const { err, ...rest } = fields;
   if (err === undefined) return rest;
   if (!(err instanceof Error)) return { ...rest, err: String(err) };
-  return { ...rest, err: { message: err.message, stack: err.stack, ...(err.cause ? { cause: String(err.cause) } : {}) } };
+  return {
+    ...rest,
+    err: { message: err.message, stack: err.stack, ...(err.cause ? { cause: String(err.cause) } : {}) },
+  };
 }
 
 function descriptorWriter(fd: number): (text: string) => void {

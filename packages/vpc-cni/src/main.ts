@@ -12,7 +12,7 @@ import { KubeClient } from "@underlay/kube/client";
 import { inClusterConfig } from "@underlay/kube/config";
 import { createLog, type Log } from "@underlay/log/log";
 import { UnderlayError } from "@underlay/log/underlay-error";
-import { createClock } from "./clock.ts";
+import { createClock, retry } from "./clock.ts";
 import { conflistName, formatConflist } from "./conflist.ts";
 import { installPlugin, replaceFile } from "./install.ts";
 import { serveIntrospection, serveMetrics } from "./introspection.ts";
@@ -42,7 +42,9 @@ async function main(): Promise<void> {
 
   installPlugin(settings.hostCniBinPath, pluginProgram);
   const imds = createImdsClient({ endpoint: imdsEndpoint(env) });
-  const identity = await imds.identityDocument();
+  // On a booting instance the metadata service may be seconds late.
+  const clock = createClock(settings.timeScale);
+  const identity = await retry(clock, { tries: 8, firstMs: 250, capMs: 5_000 }, () => imds.identityDocument());
   const ec2 = createEc2Client({
     region: identity.region,
     credentials: defaultCredentials(env, imds),
@@ -50,7 +52,6 @@ async function main(): Promise<void> {
     timeoutMs: settings.httpTimeoutMs,
     userAgent: `amazon-vpc-cni-k8s/${env["VPC_CNI_VERSION"] ?? ""}`,
   });
-  const clock = createClock(settings.timeScale);
   const started = performance.now();
   const ipamd = await startIpamd({
     settings,
@@ -66,10 +67,14 @@ async function main(): Promise<void> {
     (performance.now() - started) / 1000,
   );
   if (!settings.disableIntrospection) {
-    serveIntrospection({ ...ipamd, settings, now: clock.now }).on("error", (error) => log.warn("introspection is off", { err: error }));
+    serveIntrospection({ ...ipamd, settings, now: clock.now }).on("error", (error) =>
+      log.warn("introspection is off", { err: error }),
+    );
   }
   if (!settings.disableMetrics) {
-    serveMetrics(ipamd.metrics, settings.metricsPort).on("error", (error) => log.warn("metrics are off", { err: error }));
+    serveMetrics(ipamd.metrics, settings.metricsPort).on("error", (error) =>
+      log.warn("metrics are off", { err: error }),
+    );
   }
   writeConflist(settings);
   log.info("node is ready for pods", { conflist: conflistName, tookMs: Math.round(performance.now() - started) });

@@ -34,7 +34,10 @@ export function createMetrics() {
     ec2Errors: counter("ec2api_error_count", "The number of failed EC2 APIs requests", ["fn"]),
     forceRemovedEnis: counter("force_removed_enis", "The number of ENIs force removed while they had assigned pods"),
     forceRemovedAddresses: counter("force_removed_ips", "The number of IPs force removed while they had assigned pods"),
-    noAvailableAddresses: counter("no_available_ip_addresses", "The number of pod IP assignments that fail due to no available IP addresses"),
+    noAvailableAddresses: counter(
+      "no_available_ip_addresses",
+      "The number of pod IP assignments that fail due to no available IP addresses",
+    ),
     connmarkReconciles: counter("connmark_reconcile_total", "The number of connmark reconciles", ["result"]),
     awsApiLatency: new Summary({
       name: "awscni_aws_api_latency_ms",

@@ -35,7 +35,12 @@ export function watchNode(options: {
       .catch((error: unknown) => log.warn("cannot record an event", { reason, err: error }));
   };
   const annotate = (namespace: string, name: string, value: string) =>
-    client.patch(pods, name, { type: "merge", body: { metadata: { annotations: { [annotation]: value } } } }, { namespace });
+    client.patch(
+      pods,
+      name,
+      { type: "merge", body: { metadata: { annotations: { [annotation]: value } } } },
+      { namespace },
+    );
 
   return {
     maxPods() {
@@ -47,7 +52,9 @@ export function watchNode(options: {
     warn: (reason, message) => record(ownPod.namespace, ownPod.name, "", reason, message),
     warnPod: record,
     annotatePodAddress(namespace, name, address) {
-      annotate(namespace, name, address).catch((error: unknown) => log.warn("cannot annotate a pod", { pod: `${namespace}/${name}`, err: error }));
+      annotate(namespace, name, address).catch((error: unknown) =>
+        log.warn("cannot annotate a pod", { pod: `${namespace}/${name}`, err: error }),
+      );
     },
     clearPodAddress(namespace, name, address) {
       client
@@ -55,7 +62,9 @@ export function watchNode(options: {
         .then(async (pod) => {
           if (pod?.metadata.annotations?.[annotation] === address) await annotate(namespace, name, "");
         })
-        .catch((error: unknown) => log.warn("cannot clear a pod's annotation", { pod: `${namespace}/${name}`, err: error }));
+        .catch((error: unknown) =>
+          log.warn("cannot clear a pod's annotation", { pod: `${namespace}/${name}`, err: error }),
+        );
     },
   };
 }

@@ -13,8 +13,18 @@ test("names are the first 11 digits of SHA-1 of namespace.pod", () => {
 });
 
 test("rules read as `ip rule` prints them", () => {
-  const settings = { connmark: 0x80, nodePortSupport: true, externalSnat: false, externalServiceCidrs: ["192.168.0.0/16"] };
-  const rules = [...nodeRules(settings), ...podRules("10.42.1.7", 254), ...podRules("10.42.1.8", 2), eniRule("10.42.1.6", 2)];
+  const settings = {
+    connmark: 0x80,
+    nodePortSupport: true,
+    externalSnat: false,
+    externalServiceCidrs: ["192.168.0.0/16"],
+  };
+  const rules = [
+    ...nodeRules(settings),
+    ...podRules("10.42.1.7", 254),
+    ...podRules("10.42.1.8", 2),
+    eniRule("10.42.1.6", 2),
+  ];
   assert.deepEqual(rules.map(ruleText), [
     "1024: from all fwmark 0x80/0x80 lookup 254",
     "1535: from all to 192.168.0.0/16 lookup 254",
@@ -23,7 +33,10 @@ test("rules read as `ip rule` prints them", () => {
     "1536: from 10.42.1.8/32 lookup 2",
     "32765: from 10.42.1.6/32 lookup 2",
   ]);
-  assert.deepEqual(nodeRules({ ...settings, nodePortSupport: false, externalSnat: true, externalServiceCidrs: [] }), []);
+  assert.deepEqual(
+    nodeRules({ ...settings, nodePortSupport: false, externalSnat: true, externalServiceCidrs: [] }),
+    [],
+  );
 });
 
 test("diffRules() removes what is not wanted at its priorities, adds what is missing, and is then still", () => {
@@ -57,12 +70,19 @@ test("limits and max pods of well-known types", () => {
     const limits = findEniLimits(type);
     return limits && maxPodsOf(limits);
   };
-  assert.deepEqual(["t3.nano", "t3.small", "t3.medium", "m5.large", "m5.xlarge", "m5.4xlarge", "c5.4xlarge", "m5.24xlarge"].map(of), [4, 11, 17, 29, 58, 234, 234, 737]);
+  assert.deepEqual(
+    ["t3.nano", "t3.small", "t3.medium", "m5.large", "m5.xlarge", "m5.4xlarge", "c5.4xlarge", "m5.24xlarge"].map(of),
+    [4, 11, 17, 29, 58, 234, 234, 737],
+  );
   assert.equal(findEniLimits("z99.huge"), undefined);
 });
 
 test("chooseSubnets() follows tags, most free addresses first", () => {
-  const subnet = (subnetId: string, availableAddresses: number, tags: Record<string, string> = {}) => ({ subnetId, availableAddresses, tags });
+  const subnet = (subnetId: string, availableAddresses: number, tags: Record<string, string> = {}) => ({
+    subnetId,
+    availableAddresses,
+    tags,
+  });
   const role = { "kubernetes.io/role/cni": "1" };
   const subnets = [
     subnet("primary", 5),
@@ -78,14 +98,29 @@ test("chooseSubnets() follows tags, most free addresses first", () => {
 });
 
 test("compareWithMetadata() names new, missing and changed ENIs", () => {
-  const attached = (eniId: string, addresses: string[]) => ({ eniId, mac: "", deviceNumber: 0, networkCard: 0, subnetId: "", subnetCidr: "", primaryAddress: "", addresses });
-  const stored = (eniId: string, ...addresses: string[]) => ({ eniId, addresses: new Map(addresses.map((one) => [one, 1])) });
+  const attached = (eniId: string, addresses: string[]) => ({
+    eniId,
+    mac: "",
+    deviceNumber: 0,
+    networkCard: 0,
+    subnetId: "",
+    subnetCidr: "",
+    primaryAddress: "",
+    addresses,
+  });
+  const stored = (eniId: string, ...addresses: string[]) => ({
+    eniId,
+    addresses: new Map(addresses.map((one) => [one, 1])),
+  });
   const differences = compareWithMetadata(
     [stored("same", "a", "b"), stored("changed", "a"), stored("gone")],
     [attached("same", ["b", "a"]), attached("changed", ["c"]), attached("new", []), attached("unmanaged", [])],
     new Set(["unmanaged"]),
   );
-  assert.deepEqual([differences.newEnis.map((eni) => eni.eniId), differences.missingEnis, differences.changedEnis], [["new"], ["gone"], ["changed"]]);
+  assert.deepEqual(
+    [differences.newEnis.map((eni) => eni.eniId), differences.missingEnis, differences.changedEnis],
+    [["new"], ["gone"], ["changed"]],
+  );
 });
 
 test("compareAddresses() takes EC2's list but not what was freed a moment ago", () => {

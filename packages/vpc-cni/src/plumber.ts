@@ -45,13 +45,20 @@ export class Plumber {
       if (message.command === "HEALTH") return "0";
       const request = parseCniRequest(message);
       version = request.version;
-      const text = await this.#inTurn(`${request.pod.namespace}/${request.pod.name}`, () => this.#serve(request, netns));
+      const text = await this.#inTurn(`${request.pod.namespace}/${request.pod.name}`, () =>
+        this.#serve(request, netns),
+      );
       return `0${text}\n`;
     } catch (error) {
       const failure = error instanceof CniError ? error : new CniError(cniCode.pluginFailed, (error as Error).message);
       // A refusal explains itself; only what nobody foresaw needs its stack.
       const cause = error instanceof CniError ? {} : { err: error };
-      this.#o.log.warn("CNI call failed", { code: failure.code, why: failure.message, details: failure.details, ...cause });
+      this.#o.log.warn("CNI call failed", {
+        code: failure.code,
+        why: failure.message,
+        details: failure.details,
+        ...cause,
+      });
       return `1${formatError(version, failure)}\n`;
     }
   }
@@ -126,7 +133,11 @@ export class Plumber {
     unplumbPod(host, held.address);
     datastore.release(keyOf(request), clock.now());
     this.#o.onReleased?.(request, held.address);
-    log.info("deleted pod", { pod: `${held.pod.namespace}/${held.pod.name}`, address: held.address, eniId: held.eniId });
+    log.info("deleted pod", {
+      pod: `${held.pod.namespace}/${held.pod.name}`,
+      address: held.address,
+      eniId: held.eniId,
+    });
     return "";
   }
 
@@ -135,7 +146,8 @@ export class Plumber {
     if (!held) throw new CniError(cniCode.unknownContainer, "check cmd: the container has no address");
     if (netns === undefined) throw new CniError(cniCode.unknownContainer, "no network namespace came with the request");
     const fault = findWireFault(this.#o.host, netns, wireOf(request, held, held.pod));
-    if (fault !== undefined) throw new CniError(cniCode.pluginFailed, "check cmd: the pod is not wired as ADD left it", fault);
+    if (fault !== undefined)
+      throw new CniError(cniCode.pluginFailed, "check cmd: the pod is not wired as ADD left it", fault);
     return "";
   }
 

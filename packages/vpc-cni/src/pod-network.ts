@@ -56,7 +56,9 @@ export function findWireFault(host: HostNetwork, netns: number, wire: PodWire): 
   } finally {
     pod.close();
   }
-  const routed = host.rtnl.listRoutes({ family: 4 }).some((route) => route.dev === wire.hostVeth && route.to.split("/")[0] === wire.address);
+  const routed = host.rtnl
+    .listRoutes({ family: 4 })
+    .some((route) => route.dev === wire.hostVeth && route.to.split("/")[0] === wire.address);
   return routed ? undefined : `the node has no route to ${wire.address} by ${wire.hostVeth}`;
 }
 

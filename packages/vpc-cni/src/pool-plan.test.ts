@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Datastore } from "./datastore.ts";
-import { planAddressRelease, planEniRemoval, planGrowth, viewPool, type PoolStep, type PoolTargets } from "./pool-plan.ts";
+import {
+  planAddressRelease,
+  planEniRemoval,
+  planGrowth,
+  viewPool,
+  type PoolStep,
+  type PoolTargets,
+} from "./pool-plan.ts";
 
 const memory = () => ({ read: () => undefined, write: () => {} });
 const podOf = (name: string) => ({ namespace: "shop", name, interfacesCount: 1 });
@@ -42,16 +49,21 @@ class Node {
   }
   settle(): void {
     for (let pass = 0; pass < 100; pass++) {
-      const steps = [planGrowth(this.view(), this.targets).steps, planAddressRelease(this.view(), this.targets).steps, planEniRemoval(this.view(), this.targets, this.now).steps].find(
-        (list) => list.length > 0,
-      );
+      const steps = [
+        planGrowth(this.view(), this.targets).steps,
+        planAddressRelease(this.view(), this.targets).steps,
+        planEniRemoval(this.view(), this.targets, this.now).steps,
+      ].find((list) => list.length > 0);
       if (!steps) return;
       for (const step of steps) this.#apply(step);
     }
     assert.fail("the pool does not settle");
   }
   shape(): string {
-    return this.store.enis().map((eni) => eni.addresses.size).join("+");
+    return this.store
+      .enis()
+      .map((eni) => eni.addresses.size)
+      .join("+");
   }
   #apply(step: PoolStep): void {
     if (step.do === "assign-addresses") this.#assign(step.eniId, step.count);
@@ -62,7 +74,17 @@ class Node {
   #attach(count: number): void {
     const deviceNumber = this.store.enis().length;
     const eniId = `eni-${this.#next++}`;
-    this.store.addEni({ eniId, mac: "", deviceNumber, subnetId: "", primary: deviceNumber === 0, trunk: false, efa: false, excluded: false, createdAt: this.now });
+    this.store.addEni({
+      eniId,
+      mac: "",
+      deviceNumber,
+      subnetId: "",
+      primary: deviceNumber === 0,
+      trunk: false,
+      efa: false,
+      excluded: false,
+      createdAt: this.now,
+    });
     this.#assign(eniId, count);
   }
   #assign(eniId: string, count: number): void {
@@ -77,14 +99,83 @@ const warm = (warmEniTarget: number) => ({ warmEniTarget, warmIpTarget: 0, minim
 const ips = (warmIpTarget: number, minimumIpTarget: number) => ({ warmEniTarget: 1, warmIpTarget, minimumIpTarget });
 
 const worked: { type: keyof typeof types; targets: PoolTargets; pods: readonly [number, string][] }[] = [
-  { type: "t3.small", targets: warm(1), pods: [[0, "3"], [1, "3+3"], [3, "3+3"], [4, "3+3+3"], [9, "3+3+3"]] },
-  { type: "t3.small", targets: ips(1, 1), pods: [[0, "1"], [5, "3+3"], [9, "3+3+3"]] },
-  { type: "t3.small", targets: ips(2, 5), pods: [[0, "3+2"], [5, "3+3+1"], [9, "3+3+3"]] },
-  { type: "m5.large", targets: warm(1), pods: [[0, "9"], [1, "9+9"], [9, "9+9"], [10, "9+9+9"], [27, "9+9+9"]] },
-  { type: "m5.large", targets: ips(2, 10), pods: [[0, "9+1"], [8, "9+1"], [9, "9+2"], [10, "9+3"], [20, "9+9+4"]] },
-  { type: "p3dn", targets: ips(5, 10), pods: [[0, "10"], [7, "12"], [15, "20"], [45, "49+1"]] },
-  { type: "m5.large", targets: warm(0), pods: [[0, "9"], [9, "9+9"]] },
-  { type: "m5.large", targets: warm(2), pods: [[0, "9+9"], [1, "9+9+9"]] },
+  {
+    type: "t3.small",
+    targets: warm(1),
+    pods: [
+      [0, "3"],
+      [1, "3+3"],
+      [3, "3+3"],
+      [4, "3+3+3"],
+      [9, "3+3+3"],
+    ],
+  },
+  {
+    type: "t3.small",
+    targets: ips(1, 1),
+    pods: [
+      [0, "1"],
+      [5, "3+3"],
+      [9, "3+3+3"],
+    ],
+  },
+  {
+    type: "t3.small",
+    targets: ips(2, 5),
+    pods: [
+      [0, "3+2"],
+      [5, "3+3+1"],
+      [9, "3+3+3"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: warm(1),
+    pods: [
+      [0, "9"],
+      [1, "9+9"],
+      [9, "9+9"],
+      [10, "9+9+9"],
+      [27, "9+9+9"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: ips(2, 10),
+    pods: [
+      [0, "9+1"],
+      [8, "9+1"],
+      [9, "9+2"],
+      [10, "9+3"],
+      [20, "9+9+4"],
+    ],
+  },
+  {
+    type: "p3dn",
+    targets: ips(5, 10),
+    pods: [
+      [0, "10"],
+      [7, "12"],
+      [15, "20"],
+      [45, "49+1"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: warm(0),
+    pods: [
+      [0, "9"],
+      [9, "9+9"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: warm(2),
+    pods: [
+      [0, "9+9"],
+      [1, "9+9+9"],
+    ],
+  },
 ];
 
 for (const { type, targets, pods } of worked) {
@@ -143,7 +234,10 @@ test("planGrowth() says that the interfaces are used up", () => {
   node.run(9);
   const plan = planGrowth(node.view(), warm(1));
   assert.deepEqual(plan.steps, []);
-  assert.equal(plan.because, "9 addresses, 9 assigned, 0 cooling, 0 available: WARM_ENI_TARGET=1 wants 3 available, short, but all 3 of 3 network interfaces are in use");
+  assert.equal(
+    plan.because,
+    "9 addresses, 9 assigned, 0 cooling, 0 available: WARM_ENI_TARGET=1 wants 3 available, short, but all 3 of 3 network interfaces are in use",
+  );
 });
 
 test("planGrowth() stops at max pods", () => {

@@ -76,13 +76,18 @@ export function viewPool(
 export function planGrowth(view: PoolView, targets: PoolTargets, full: ReadonlySet<string> = new Set()): PoolPlan {
   const totals = sum(view);
   if (totals.total >= view.maxPods) {
-    return { steps: [], because: `${describe(totals)}: the pool has reached the ${view.maxPods} pods this node may run` };
+    return {
+      steps: [],
+      because: `${describe(totals)}: the pool has reached the ${view.maxPods} pods this node may run`,
+    };
   }
   const need = shortOf(totals, view, targets);
   if (!need.low) return { steps: [], because: `${describe(totals)}: ${need.because}` };
   const wanted = need.short > 0 ? need.short : view.addressesPerEni;
 
-  const roomy = view.enis.find((eni) => !eni.trunk && !eni.excluded && !full.has(eni.eniId) && eni.total < view.addressesPerEni);
+  const roomy = view.enis.find(
+    (eni) => !eni.trunk && !eni.excluded && !full.has(eni.eniId) && eni.total < view.addressesPerEni,
+  );
   if (roomy) {
     const count = Math.min(view.addressesPerEni - roomy.total, wanted);
     return {
@@ -118,7 +123,10 @@ export function planAddressRelease(view: PoolView, targets: PoolTargets): PoolPl
     over -= addresses.length;
     steps.push({ do: "unassign-addresses", eniId: eni.eniId, addresses });
   }
-  return { steps, because: `${describe(totals)}: ${overBy(totals, targets)} over WARM_IP_TARGET=${targets.warmIpTarget} MINIMUM_IP_TARGET=${targets.minimumIpTarget}` };
+  return {
+    steps,
+    because: `${describe(totals)}: ${overBy(totals, targets)} over WARM_IP_TARGET=${targets.warmIpTarget} MINIMUM_IP_TARGET=${targets.minimumIpTarget}`,
+  };
 }
 
 /** At most one ENI to detach and delete; the youngest that may go. */
@@ -129,7 +137,8 @@ export function planEniRemoval(view: PoolView, targets: PoolTargets, now: number
     return { steps: [], because: `${describe(totals)}: fewer than ${excess} available, no network interface to spare` };
   }
   const candidate = [...view.enis].reverse().find((eni) => mayGo(eni, view, targets, totals, now));
-  if (!candidate) return { steps: [], because: `${describe(totals)}: no network interface is idle, old enough and unneeded` };
+  if (!candidate)
+    return { steps: [], because: `${describe(totals)}: no network interface is idle, old enough and unneeded` };
   return {
     steps: [{ do: "free-eni", eniId: candidate.eniId }],
     because: `${describe(totals)}: ${candidate.eniId} is idle and its ${candidate.total} addresses are not needed`,
@@ -147,7 +156,11 @@ function mayGo(eni: EniView, view: PoolView, targets: PoolTargets, totals: Total
   return availableWithout >= targets.warmIpTarget && totalWithout >= targets.minimumIpTarget;
 }
 
-function shortOf(totals: Totals, view: PoolView, targets: PoolTargets): { low: boolean; short: number; because: string } {
+function shortOf(
+  totals: Totals,
+  view: PoolView,
+  targets: PoolTargets,
+): { low: boolean; short: number; because: string } {
   if (ipTargetsDefined(targets)) {
     const short = Math.max(
       Math.max(targets.warmIpTarget - totals.available, 0),

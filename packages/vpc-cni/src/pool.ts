@@ -145,7 +145,8 @@ export class Pool {
     this.#lastChange = clock.now();
     const attached = await readAttachedEnis(imds);
     const differences = compareWithMetadata(datastore.enis(), attached, this.#unmanaged);
-    for (const eniId of this.#unmanaged) if (!attached.some((eni) => eni.eniId === eniId)) this.#unmanaged.delete(eniId);
+    for (const eniId of this.#unmanaged)
+      if (!attached.some((eni) => eni.eniId === eniId)) this.#unmanaged.delete(eniId);
 
     if (differences.newEnis.length > 0) {
       metrics.reconciles.inc({ fn: "eniReconcileAdd" });
@@ -170,9 +171,9 @@ export class Pool {
   async setGroups(groups: readonly string[]): Promise<void> {
     const { datastore, enis, log } = this.#o;
     for (const { eniId } of datastore.enis()) {
-      await enis.setGroups(eniId, groups).catch((error: unknown) =>
-        log.warn("cannot set security groups", { eniId, err: error }),
-      );
+      await enis
+        .setGroups(eniId, groups)
+        .catch((error: unknown) => log.warn("cannot set security groups", { eniId, err: error }));
     }
   }
 
@@ -203,14 +204,21 @@ export class Pool {
         continue;
       }
       if (!known.trunk && !this.#o.settings.disableNetworkResourceProvisioning) {
-        await enis.ensureTags(eni.eniId, known.tags).catch((error: unknown) =>
-          log.warn("cannot tag an ENI", { eniId: eni.eniId, err: error }),
-        );
+        await enis
+          .ensureTags(eni.eniId, known.tags)
+          .catch((error: unknown) => log.warn("cannot tag an ENI", { eniId: eni.eniId, err: error }));
         // A crash between attach and modify leaves an ENI that would outlive the instance.
-        if (!primary && !known.deleteOnTermination && known.attachmentId !== undefined && known.tags[instanceTag] === instance.instanceId) {
-          await enis.deleteOnTermination(eni.eniId, known.attachmentId).catch((error: unknown) =>
-            log.warn("cannot mark an ENI for deletion with its instance", { eniId: eni.eniId, err: error }),
-          );
+        if (
+          !primary &&
+          !known.deleteOnTermination &&
+          known.attachmentId !== undefined &&
+          known.tags[instanceTag] === instance.instanceId
+        ) {
+          await enis
+            .deleteOnTermination(eni.eniId, known.attachmentId)
+            .catch((error: unknown) =>
+              log.warn("cannot mark an ENI for deletion with its instance", { eniId: eni.eniId, err: error }),
+            );
         }
       }
       try {
@@ -328,7 +336,8 @@ export class Pool {
     try {
       const eni = await retry(clock, { tries: 12, firstMs: 100, jitter: 0.15, capMs: 60_000 }, async () => {
         const found = (await readAttachedEnis(imds)).find((one) => one.eniId === eniId);
-        if (!found || found.addresses.length === 0) throw new Error(`Cannot use ${eniId}: instance metadata does not show it with addresses yet`);
+        if (!found || found.addresses.length === 0)
+          throw new Error(`Cannot use ${eniId}: instance metadata does not show it with addresses yet`);
         return found;
       });
       const [facts] = await enis.describe([eniId]);
@@ -350,7 +359,11 @@ export class Pool {
       const allocation = datastore.removeAddress(eniId, address, { force: true });
       if (!allocation) continue;
       metrics.forceRemovedAddresses.inc();
-      log.error("removed an address a pod holds: EC2 does not have it on this ENI", { eniId, address, pod: `${allocation.pod.namespace}/${allocation.pod.name}` });
+      log.error("removed an address a pod holds: EC2 does not have it on this ENI", {
+        eniId,
+        address,
+        pod: `${allocation.pod.namespace}/${allocation.pod.name}`,
+      });
       unplumbPod(host, address);
     }
   }
@@ -380,5 +393,3 @@ export class Pool {
     this.#o.onOutOfAddresses(this.#pausedBecause);
   }
 }
-
-

@@ -8,9 +8,15 @@ test("parseSettings() of an empty environment gives upstream's defaults", () => 
     [settings.warmEniTarget, settings.warmIpTarget, settings.minimumIpTarget, settings.maxEni, settings.cooldownMs],
     [1, 0, 0, undefined, 30_000],
   );
-  assert.deepEqual([settings.eniMtu, settings.podMtu, settings.vethPrefix, settings.connmark], [9001, 9001, "eni", 0x80]);
+  assert.deepEqual(
+    [settings.eniMtu, settings.podMtu, settings.vethPrefix, settings.connmark],
+    [9001, 9001, "eni", 0x80],
+  );
   assert.deepEqual([settings.externalSnat, settings.nodePortSupport, settings.randomizeSnat], [false, true, "prng"]);
-  assert.deepEqual([settings.subnetDiscovery, settings.manageUntaggedEni, settings.httpTimeoutMs], [true, true, 10_000]);
+  assert.deepEqual(
+    [settings.subnetDiscovery, settings.manageUntaggedEni, settings.httpTimeoutMs],
+    [true, true, 10_000],
+  );
   assert.deepEqual(settings.notes, []);
 });
 
@@ -24,7 +30,11 @@ const tolerant: [Record<string, string>, (s: ReturnType<typeof parseSettings>) =
   [{ IP_COOLDOWN_PERIOD: "0" }, (s) => s.cooldownMs, 0],
   [{ AWS_VPC_K8S_CNI_EXTERNALSNAT: "T" }, (s) => s.externalSnat, true],
   [{ AWS_VPC_K8S_CNI_EXTERNALSNAT: "yes" }, (s) => s.externalSnat, false],
-  [{ AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS: "10.1.2.3/16, fd00::/8,x,192.168.0.0/24" }, (s) => s.excludeSnatCidrs, ["10.1.0.0/16", "192.168.0.0/24"]],
+  [
+    { AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS: "10.1.2.3/16, fd00::/8,x,192.168.0.0/24" },
+    (s) => s.excludeSnatCidrs,
+    ["10.1.0.0/16", "192.168.0.0/24"],
+  ],
   [{ AWS_VPC_K8S_CNI_RANDOMIZESNAT: "maybe" }, (s) => s.randomizeSnat, "prng"],
   [{ AWS_VPC_K8S_CNI_CONNMARK: "0x100" }, (s) => s.connmark, 256],
   [{ AWS_VPC_K8S_CNI_CONNMARK: "010" }, (s) => s.connmark, 8],

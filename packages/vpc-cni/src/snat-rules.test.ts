@@ -21,9 +21,12 @@ const snatChain = [
   '-A AWS-SNAT-CHAIN-0 ! -o vlan+ -m comment --comment "AWS, SNAT" -m addrtype ! --dst-type LOCAL -j SNAT --to-source 10.42.97.5 --random-fully',
 ];
 const jump = '-A POSTROUTING -m comment --comment "AWS SNAT CHAIN" -j AWS-SNAT-CHAIN-0';
-const nodePort = '-A PREROUTING -i eth0 -m comment --comment "AWS, primary ENI" -m addrtype --dst-type LOCAL --limit-iface-in -j CONNMARK --set-xmark 0x80/0x80';
-const fromEni = '-A PREROUTING -i eni+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80';
-const fromVlan = '-A PREROUTING -i vlan+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80';
+const nodePort =
+  '-A PREROUTING -i eth0 -m comment --comment "AWS, primary ENI" -m addrtype --dst-type LOCAL --limit-iface-in -j CONNMARK --set-xmark 0x80/0x80';
+const fromEni =
+  '-A PREROUTING -i eni+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80';
+const fromVlan =
+  '-A PREROUTING -i vlan+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80';
 
 test("planFirewall() is upstream's chains, comments and order", () => {
   const rules = planFirewall(input);
@@ -62,10 +65,14 @@ test("planFirewall() under external SNAT keeps only the NodePort marks", () => {
 });
 
 test("planFirewall() randomises as asked and excludes everything without -d", () => {
-  const body = (more: Partial<FirewallInput>) => planFirewall({ ...input, ...more }).natChains.get("AWS-SNAT-CHAIN-0") ?? [];
+  const body = (more: Partial<FirewallInput>) =>
+    planFirewall({ ...input, ...more }).natChains.get("AWS-SNAT-CHAIN-0") ?? [];
   assert.match(body({ randomizeSnat: "hashrandom" }).at(-1) ?? "", /--to-source 10\.42\.97\.5 --random$/);
   assert.match(body({ randomizeSnat: "none" }).at(-1) ?? "", /--to-source 10\.42\.97\.5$/);
-  assert.equal(body({ excludeCidrs: ["0.0.0.0/0"] })[2], '-A AWS-SNAT-CHAIN-0 -m comment --comment "AWS SNAT CHAIN EXCLUSION" -j RETURN');
+  assert.equal(
+    body({ excludeCidrs: ["0.0.0.0/0"] })[2],
+    '-A AWS-SNAT-CHAIN-0 -m comment --comment "AWS SNAT CHAIN EXCLUSION" -j RETURN',
+  );
   assert.throws(() => planFirewall({ ...input, vpcCidrs: [] }), /no IPv4 CIDR/);
 });
 
@@ -76,7 +83,10 @@ const desired = (more: Partial<FirewallInput> = {}) => {
 };
 
 test("diffIptablesTable() writes everything into an empty table and nothing into an equal one", () => {
-  assert.equal(diffIptablesTable("nat", nat([]), desired()), ["*nat", ":AWS-SNAT-CHAIN-0 - [0:0]", ...snatChain, jump, "COMMIT", ""].join("\n"));
+  assert.equal(
+    diffIptablesTable("nat", nat([]), desired()),
+    ["*nat", ":AWS-SNAT-CHAIN-0 - [0:0]", ...snatChain, jump, "COMMIT", ""].join("\n"),
+  );
   assert.equal(diffIptablesTable("nat", nat([":AWS-SNAT-CHAIN-0 - [0:0]", ...snatChain, jump]), desired()), "");
 });
 
@@ -84,11 +94,20 @@ test("diffIptablesTable() replaces a chain whose CIDRs changed and leaves the ju
   const foreign = "-A POSTROUTING -j KUBE-POSTROUTING";
   const saved = nat([":AWS-SNAT-CHAIN-0 - [0:0]", foreign, jump, ...snatChain]);
   const text = diffIptablesTable("nat", saved, desired({ vpcCidrs: ["10.42.0.0/16"] }));
-  assert.equal(text, ["*nat", ":AWS-SNAT-CHAIN-0 - [0:0]", snatChain[0], snatChain[2], snatChain[3], "COMMIT", ""].join("\n"));
+  assert.equal(
+    text,
+    ["*nat", ":AWS-SNAT-CHAIN-0 - [0:0]", snatChain[0], snatChain[2], snatChain[3], "COMMIT", ""].join("\n"),
+  );
 });
 
 test("diffIptablesTable() removes leftovers of other settings and old releases", () => {
-  const saved = nat([":AWS-SNAT-CHAIN-0 - [0:0]", ":AWS-SNAT-CHAIN-1 - [0:0]", ":AWS-CONNMARK-CHAIN-0 - [0:0]", jump, '-A PREROUTING -m comment --comment "AWS, CONNMARK" -j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80']);
+  const saved = nat([
+    ":AWS-SNAT-CHAIN-0 - [0:0]",
+    ":AWS-SNAT-CHAIN-1 - [0:0]",
+    ":AWS-CONNMARK-CHAIN-0 - [0:0]",
+    jump,
+    '-A PREROUTING -m comment --comment "AWS, CONNMARK" -j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80',
+  ]);
   assert.equal(
     diffIptablesTable("nat", saved, desired({ externalSnat: true })),
     [

@@ -137,7 +137,9 @@ export function diffIptablesTable(
 }
 
 function isOurs(line: string): boolean {
-  return ourComments.some((comment) => line.includes(`--comment "${comment}`)) || /-j AWS-(SNAT|CONNMARK)-CHAIN-/.test(line);
+  return (
+    ourComments.some((comment) => line.includes(`--comment "${comment}`)) || /-j AWS-(SNAT|CONNMARK)-CHAIN-/.test(line)
+  );
 }
 
 /** iptables versions print a bare address with or without /32 and marks with or without leading zeros. */

@@ -50,11 +50,22 @@ export class BareNode {
     inRouter.apply({ do: "set-link", name: "lo", up: true });
     inNode.apply({ do: "set-link", name: "lo", up: true });
     for (const [index, mac] of macs.entries()) {
-      inRouter.apply({ do: "add-veth", name: `eni${index}`, mtu: 9001, peer: { name: `eth${index}`, mac, mtu: 9001, netns: node.node } });
-      inRouter.apply({ do: "set-link", name: `eni${index}`, up: true }, { do: "add-address", address: "10.42.0.1/32", dev: `eni${index}` });
+      inRouter.apply({
+        do: "add-veth",
+        name: `eni${index}`,
+        mtu: 9001,
+        peer: { name: `eth${index}`, mac, mtu: 9001, netns: node.node },
+      });
+      inRouter.apply(
+        { do: "set-link", name: `eni${index}`, up: true },
+        { do: "add-address", address: "10.42.0.1/32", dev: `eni${index}` },
+      );
       inNode.apply({ do: "set-link", name: `eth${index}`, up: true });
     }
-    inNode.apply({ do: "add-address", address: "10.42.0.10/24", dev: "eth0" }, { do: "add-route", to: "default", via: "10.42.0.1", dev: "eth0" });
+    inNode.apply(
+      { do: "add-address", address: "10.42.0.10/24", dev: "eth0" },
+      { do: "add-route", to: "default", via: "10.42.0.1", dev: "eth0" },
+    );
     inRouter.close();
     inNode.close();
     execFileSync("ip", ["netns", "exec", node.node, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
@@ -69,14 +80,32 @@ export class BareNode {
     this.datastore = new Datastore(checkpointFile(this.checkpoint), 30_000);
     for (const [deviceNumber, mac] of macs.entries()) {
       const eniId = `eni-${deviceNumber}`;
-      this.datastore.addEni({ eniId, mac, deviceNumber, subnetId: "subnet-1", primary: deviceNumber === 0, trunk: false, efa: false, excluded: false, createdAt: deviceNumber });
+      this.datastore.addEni({
+        eniId,
+        mac,
+        deviceNumber,
+        subnetId: "subnet-1",
+        primary: deviceNumber === 0,
+        trunk: false,
+        efa: false,
+        excluded: false,
+        createdAt: deviceNumber,
+      });
       for (let i = 0; i < perEni; i++) this.datastore.addAddress(eniId, `10.42.0.${20 + deviceNumber * 20 + i}`);
     }
-    await this.host.setUpEni({ eniId: "eni-1", mac: macs[1]!, deviceNumber: 1, primaryAddress: "10.42.0.11", subnetCidr: "10.42.0.0/24" }, 9001);
+    await this.host.setUpEni(
+      { eniId: "eni-1", mac: macs[1]!, deviceNumber: 1, primaryAddress: "10.42.0.11", subnetCidr: "10.42.0.0/24" },
+      9001,
+    );
     const links = [...this.host.linkNames()];
     const { podSuffix } = await import("../../src/names.ts");
-    const outcome = this.datastore.restore((pod) => links.some((link) => link.endsWith(podSuffix(pod.namespace, pod.name))));
-    this.host.setRules({ connmark: 0x80, nodePortSupport: true, externalSnat: false, externalServiceCidrs: [] }, this.datastore.assignments());
+    const outcome = this.datastore.restore((pod) =>
+      links.some((link) => link.endsWith(podSuffix(pod.namespace, pod.name))),
+    );
+    this.host.setRules(
+      { connmark: 0x80, nodePortSupport: true, externalSnat: false, externalServiceCidrs: [] },
+      this.datastore.assignments(),
+    );
     const plumber = new Plumber({
       datastore: this.datastore,
       host: this.host,
@@ -85,7 +114,10 @@ export class BareNode {
       metrics: createMetrics(),
       whyEmpty: () => "10 addresses, all assigned",
     });
-    this.#server = await serveUnixFd({ path: this.socket, handle: (request, fd) => plumber.answer(request.toString("utf8"), fd) });
+    this.#server = await serveUnixFd({
+      path: this.socket,
+      handle: (request, fd) => plumber.answer(request.toString("utf8"), fd),
+    });
     return outcome;
   }
 
@@ -116,17 +148,39 @@ export class BareNode {
   }
 
   config(version = "1.0.0", more: object = {}): string {
-    return JSON.stringify({ cniVersion: version, name: "aws-cni", type: "aws-cni", vethPrefix: "eni", mtu: "9001", plumberSocket: this.socket, ...more });
+    return JSON.stringify({
+      cniVersion: version,
+      name: "aws-cni",
+      type: "aws-cni",
+      vethPrefix: "eni",
+      mtu: "9001",
+      plumberSocket: this.socket,
+      ...more,
+    });
   }
 
   /** Execs the installed plugin, as a runtime does. */
-  call(command: string, pod: string, config = this.config(), environment: Record<string, string> = {}): Promise<PluginAnswer> {
+  call(
+    command: string,
+    pod: string,
+    config = this.config(),
+    environment: Record<string, string> = {},
+  ): Promise<PluginAnswer> {
     return new Promise((resolve, reject) => {
-      const child = spawn(path.join(this.binDir, "aws-cni"), { env: this.environment(command, pod, environment), stdio: ["pipe", "pipe", "inherit"] });
+      const child = spawn(path.join(this.binDir, "aws-cni"), {
+        env: this.environment(command, pod, environment),
+        stdio: ["pipe", "pipe", "inherit"],
+      });
       let text = "";
       child.stdout.on("data", (part: Buffer) => (text += part.toString()));
       child.on("error", reject);
-      child.on("close", (code) => resolve({ code: code ?? -1, text, json: text.trim() === "" ? {} : (JSON.parse(text) as Record<string, unknown>) }));
+      child.on("close", (code) =>
+        resolve({
+          code: code ?? -1,
+          text,
+          json: text.trim() === "" ? {} : (JSON.parse(text) as Record<string, unknown>),
+        }),
+      );
       child.stdin.on("error", () => {}); // VERSION does not read it
       child.stdin.end(config);
     });
@@ -134,7 +188,9 @@ export class BareNode {
 
   /** `ip`, `nft`, … inside a namespace; its text. */
   run(netns: string, ...argv: readonly string[]): string {
-    const { stdout, stderr, status } = spawnSync("nsenter", [`--net=${netnsPath(netns)}`, ...argv], { encoding: "utf8" });
+    const { stdout, stderr, status } = spawnSync("nsenter", [`--net=${netnsPath(netns)}`, ...argv], {
+      encoding: "utf8",
+    });
     if (status !== 0) throw new Error(`${argv.join(" ")} in ${netns}: ${stderr}`);
     return stdout.replace(/[ \t]+$/gm, "").trim();
   }

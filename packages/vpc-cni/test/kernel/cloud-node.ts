@@ -19,7 +19,9 @@ const root = { accessKeyId: "AKIAUNDERLAYTEST0001", secretAccessKey: "test-secre
 export type Answer = { code: number; json: Record<string, unknown>; text: string };
 
 export class CloudNode {
-  readonly cid = Math.floor(Math.random() * 0x10000).toString(16).padStart(4, "0");
+  readonly cid = Math.floor(Math.random() * 0x10000)
+    .toString(16)
+    .padStart(4, "0");
   readonly stateDir = mkdtempSync(path.join(tmpdir(), "ul-cloud-"));
   readonly files = path.join(this.stateDir, "node");
   readonly ec2: Ec2Client;
@@ -32,7 +34,11 @@ export class CloudNode {
 
   private constructor(port: number) {
     this.port = port;
-    this.ec2 = createEc2Client({ region: "us-west-2", credentials: async () => root, endpoint: `http://127.0.0.1:${port}` });
+    this.ec2 = createEc2Client({
+      region: "us-west-2",
+      credentials: async () => root,
+      endpoint: `http://127.0.0.1:${port}`,
+    });
   }
 
   get netns(): string {
@@ -77,10 +83,18 @@ export class CloudNode {
     };
     mkdirSync(path.join(this.stateDir, "cloud"), { recursive: true });
     const log = openSync(path.join(this.stateDir, "cloud.log"), "a");
-    this.#cloud = spawn(process.execPath, [path.join(repo, "packages/cloud/src/main.ts"), file("cloud/settings.json", JSON.stringify(settings))], { stdio: ["ignore", log, log] });
+    this.#cloud = spawn(
+      process.execPath,
+      [path.join(repo, "packages/cloud/src/main.ts"), file("cloud/settings.json", JSON.stringify(settings))],
+      { stdio: ["ignore", log, log] },
+    );
     await until("the cloud answers", 30_000, async () => {
-      if (this.#cloud?.exitCode !== null) throw new Error(`the cloud ended: ${readFileSync(path.join(this.stateDir, "cloud.log"), "utf8").slice(-2000)}`);
-      return this.ec2.send("DescribeVpcs", {}).then(() => true, () => false);
+      if (this.#cloud?.exitCode !== null)
+        throw new Error(`the cloud ended: ${readFileSync(path.join(this.stateDir, "cloud.log"), "utf8").slice(-2000)}`);
+      return this.ec2.send("DescribeVpcs", {}).then(
+        () => true,
+        () => false,
+      );
     });
   }
 
@@ -89,7 +103,8 @@ export class CloudNode {
     const VpcId = (await ec2.send("CreateVpc", { CidrBlock: "10.42.0.0/16" })).Vpc?.VpcId ?? "";
     const InternetGatewayId = (await ec2.send("CreateInternetGateway", {})).InternetGateway?.InternetGatewayId ?? "";
     await ec2.send("AttachInternetGateway", { VpcId, InternetGatewayId });
-    this.subnetId = (await ec2.send("CreateSubnet", { VpcId, CidrBlock, AvailabilityZone: "us-west-2a" })).Subnet?.SubnetId ?? "";
+    this.subnetId =
+      (await ec2.send("CreateSubnet", { VpcId, CidrBlock, AvailabilityZone: "us-west-2a" })).Subnet?.SubnetId ?? "";
     const RouteTableId = (await ec2.send("CreateRouteTable", { VpcId })).RouteTable?.RouteTableId ?? "";
     await ec2.send("CreateRoute", { RouteTableId, DestinationCidrBlock: "0.0.0.0/0", GatewayId: InternetGatewayId });
     await ec2.send("AssociateRouteTable", { RouteTableId, SubnetId: this.subnetId });
@@ -104,7 +119,10 @@ export class CloudNode {
     this.instanceId = run.Instances?.[0]?.InstanceId ?? "";
     await until("the instance runs", 20_000, async () => {
       const { Reservations } = await ec2.send("DescribeInstances", { InstanceIds: [this.instanceId] });
-      return Reservations?.[0]?.Instances?.[0]?.State?.Name === "running" && this.run(this.netns, "ip", "-o", "link").includes("eth0");
+      return (
+        Reservations?.[0]?.Instances?.[0]?.State?.Name === "running" &&
+        this.run(this.netns, "ip", "-o", "link").includes("eth0")
+      );
     });
     // The operating system's part, which the sleeping init does not do.
     writeSysctl(this.netns, "net.ipv4.ip_forward", 1);
@@ -140,7 +158,10 @@ export class CloudNode {
   }
 
   health(): boolean {
-    const { status } = spawnSync(path.join(this.files, "bin", "aws-cni"), ["health", path.join(this.files, "plumber.sock")]);
+    const { status } = spawnSync(path.join(this.files, "bin", "aws-cni"), [
+      "health",
+      path.join(this.files, "plumber.sock"),
+    ]);
     return status === 0;
   }
 
@@ -161,7 +182,11 @@ export class CloudNode {
   }
 
   call(command: string, pod: string): Promise<Answer> {
-    const conflist = JSON.parse(readFileSync(path.join(this.files, "net.d", "10-aws.conflist"), "utf8")) as { cniVersion: string; name: string; plugins: object[] };
+    const conflist = JSON.parse(readFileSync(path.join(this.files, "net.d", "10-aws.conflist"), "utf8")) as {
+      cniVersion: string;
+      name: string;
+      plugins: object[];
+    };
     const config = JSON.stringify({ cniVersion: conflist.cniVersion, name: conflist.name, ...conflist.plugins[0] });
     return new Promise((resolve, reject) => {
       const child = spawn(path.join(this.files, "bin", "aws-cni"), {
@@ -178,7 +203,9 @@ export class CloudNode {
       let text = "";
       child.stdout.on("data", (part: Buffer) => (text += part.toString()));
       child.on("error", reject);
-      child.on("close", (code) => resolve({ code: code ?? -1, text, json: text.trim() ? (JSON.parse(text) as Record<string, unknown>) : {} }));
+      child.on("close", (code) =>
+        resolve({ code: code ?? -1, text, json: text.trim() ? (JSON.parse(text) as Record<string, unknown>) : {} }),
+      );
       child.stdin.end(config);
     });
   }
@@ -194,7 +221,9 @@ export class CloudNode {
   }
 
   run(netns: string, ...argv: readonly string[]): string {
-    const { stdout, stderr, status } = spawnSync("nsenter", [`--net=${netnsPath(netns)}`, ...argv], { encoding: "utf8" });
+    const { stdout, stderr, status } = spawnSync("nsenter", [`--net=${netnsPath(netns)}`, ...argv], {
+      encoding: "utf8",
+    });
     if (status !== 0) throw new Error(`${argv.join(" ")} in ${netns}: ${stderr}`);
     return stdout.replace(/[ \t]+$/gm, "").trim();
   }
@@ -206,8 +235,12 @@ export class CloudNode {
 
   /** The instance's ENIs by device number, as EC2 describes them. */
   async enis() {
-    const { NetworkInterfaces } = await this.ec2.send("DescribeNetworkInterfaces", { Filters: [{ Name: "attachment.instance-id", Values: [this.instanceId] }] });
-    return [...(NetworkInterfaces ?? [])].sort((a, b) => (a.Attachment?.DeviceIndex ?? 0) - (b.Attachment?.DeviceIndex ?? 0));
+    const { NetworkInterfaces } = await this.ec2.send("DescribeNetworkInterfaces", {
+      Filters: [{ Name: "attachment.instance-id", Values: [this.instanceId] }],
+    });
+    return [...(NetworkInterfaces ?? [])].sort(
+      (a, b) => (a.Attachment?.DeviceIndex ?? 0) - (b.Attachment?.DeviceIndex ?? 0),
+    );
   }
 
   /** Addresses for pods on each ENI: "9+9". */
@@ -217,7 +250,8 @@ export class CloudNode {
 
   async close(): Promise<void> {
     await this.stopIpamd();
-    if (this.instanceId) await this.ec2.send("TerminateInstances", { InstanceIds: [this.instanceId] }).catch(() => undefined);
+    if (this.instanceId)
+      await this.ec2.send("TerminateInstances", { InstanceIds: [this.instanceId] }).catch(() => undefined);
     if (this.instanceId)
       await until("the instance is terminated", 10_000, async () => {
         const { Reservations } = await this.ec2.send("DescribeInstances", { InstanceIds: [this.instanceId] });

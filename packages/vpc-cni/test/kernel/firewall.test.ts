@@ -35,7 +35,10 @@ function run(...argv: string[]): string {
   return stdout;
 }
 
-const rules = (table: string) => run("iptables-nft-save", "-t", table).split("\n").filter((line) => line.startsWith("-A "));
+const rules = (table: string) =>
+  run("iptables-nft-save", "-t", table)
+    .split("\n")
+    .filter((line) => line.startsWith("-A "));
 
 test("set() writes upstream's chains and the connmark table, and a second time nothing", () => {
   assert.equal(firewall.set(input), true);
@@ -93,7 +96,7 @@ test("healConnmarkTable() puts back what somebody changed", () => {
 test("a restarted ipamd recognises its own rules", () => {
   const restarted = new HostFirewall(netns);
   restarted.set({ ...input, vpcCidrs: ["10.42.0.0/16", "100.64.0.0/16"] });
-  assert.equal(rules("nat").filter((line) => line.includes("AWS SNAT CHAIN\" -j AWS-SNAT-CHAIN-0")).length, 1);
+  assert.equal(rules("nat").filter((line) => line.includes('AWS SNAT CHAIN" -j AWS-SNAT-CHAIN-0')).length, 1);
   assert.equal(rules("mangle").length, 3);
   restarted.close();
 });

@@ -43,12 +43,20 @@ test("a fresh node has one ENI full of addresses, the first pod brings the next"
 test("the second ENI stands in the node's tables as the fact sheet has it", async () => {
   const eni = (await node.enis())[1];
   const own = eni?.PrivateIpAddress ?? "";
-  await until("the rule of the ENI is there", 10_000, () => node.run(node.netns, "ip", "rule").includes(`from ${own} lookup 2`));
+  await until("the rule of the ENI is there", 10_000, () =>
+    node.run(node.netns, "ip", "rule").includes(`from ${own} lookup 2`),
+  );
   assert.match(node.run(node.netns, "ip", "rule"), new RegExp(`^32765:\\tfrom ${own} lookup 2$`, "m"));
-  assert.equal(node.run(node.netns, "ip", "route", "show", "table", "2"), "default via 10.42.0.1 dev eth1\n10.42.0.1 dev eth1 scope link");
+  assert.equal(
+    node.run(node.netns, "ip", "route", "show", "table", "2"),
+    "default via 10.42.0.1 dev eth1\n10.42.0.1 dev eth1 scope link",
+  );
   assert.doesNotMatch(node.run(node.netns, "ip", "route"), /dev eth1/);
   assert.match(node.run(node.netns, "ip", "-o", "-4", "addr", "show", "dev", "eth1"), new RegExp(`inet ${own}/24`));
-  assert.match(node.run(node.netns, "iptables-nft-save", "-t", "nat"), /-d 10\.42\.0\.0\/16 -m comment --comment "AWS SNAT CHAIN" -j RETURN/);
+  assert.match(
+    node.run(node.netns, "iptables-nft-save", "-t", "nat"),
+    /-d 10\.42\.0\.0\/16 -m comment --comment "AWS SNAT CHAIN" -j RETURN/,
+  );
 });
 
 test("27 pods fill three ENIs, the next has to wait", async () => {
@@ -62,7 +70,8 @@ test("27 pods fill three ENIs, the next has to wait", async () => {
 
 test("a pod leaves the VPC as its node, from the primary ENI, whichever ENI its address is on", async () => {
   const [primary, second] = await node.enis();
-  const isOn = (eni: typeof primary, address: string) => eni?.PrivateIpAddresses?.some((one) => one.PrivateIpAddress === address) === true;
+  const isOn = (eni: typeof primary, address: string) =>
+    eni?.PrivateIpAddresses?.some((one) => one.PrivateIpAddress === address) === true;
   const publicAddress = primary?.Association?.PublicIp;
   for (const eni of [primary, second]) {
     const pod = pods.find((one) => isOn(eni, one.address));
@@ -84,17 +93,37 @@ test("ENIs go back after their addresses' cooldown, without leaving a rule", asy
     deleteNetns(pod);
   }
   await until("two ENIs are left", 40_000, async () => (await node.shape()) === "9+9");
-  const gone = node.run(node.netns, "ip", "rule").split("\n").filter((line) => line.startsWith("32765:"));
-  await until("their rules are gone", 5_000, () => node.run(node.netns, "ip", "rule").split("\n").filter((line) => line.startsWith("32765:")).length === 1);
+  const gone = node
+    .run(node.netns, "ip", "rule")
+    .split("\n")
+    .filter((line) => line.startsWith("32765:"));
+  await until(
+    "their rules are gone",
+    5_000,
+    () =>
+      node
+        .run(node.netns, "ip", "rule")
+        .split("\n")
+        .filter((line) => line.startsWith("32765:")).length === 1,
+  );
   assert.ok(gone.length <= 2);
-  const { NetworkInterfaces } = await node.ec2.send("DescribeNetworkInterfaces", { Filters: [{ Name: "status", Values: ["available"] }] });
-  assert.deepEqual((NetworkInterfaces ?? []).map((eni) => eni.NetworkInterfaceId), [], "no ENI is left unattached");
+  const { NetworkInterfaces } = await node.ec2.send("DescribeNetworkInterfaces", {
+    Filters: [{ Name: "status", Values: ["available"] }],
+  });
+  assert.deepEqual(
+    (NetworkInterfaces ?? []).map((eni) => eni.NetworkInterfaceId),
+    [],
+    "no ENI is left unattached",
+  );
 });
 
 /** Every address ipamd has, by its introspection. */
 const known = () => {
   const text = node.run(node.netns, "curl", "-sf", "http://127.0.0.1:61679/v1/enis");
-  const cards = JSON.parse(text) as Record<string, { ENIs: Record<string, { AvailableIPv4Cidrs: Record<string, unknown> }> }>;
+  const cards = JSON.parse(text) as Record<
+    string,
+    { ENIs: Record<string, { AvailableIPv4Cidrs: Record<string, unknown> }> }
+  >;
   return Object.values(cards["0"]?.ENIs ?? {}).flatMap((eni) => Object.keys(eni.AvailableIPv4Cidrs));
 };
 
@@ -102,13 +131,52 @@ test("an address taken away or given behind ipamd's back is seen", async () => {
   const primary = (await node.enis())[0];
   const eniId = primary?.NetworkInterfaceId ?? "";
   const held = new Set(pods.map((one) => one.address));
-  const free = primary?.PrivateIpAddresses?.find((one) => !one.Primary && !held.has(one.PrivateIpAddress ?? ""))?.PrivateIpAddress ?? "";
+  const free =
+    primary?.PrivateIpAddresses?.find((one) => !one.Primary && !held.has(one.PrivateIpAddress ?? ""))
+      ?.PrivateIpAddress ?? "";
   assert.ok(known().includes(`${free}/32`));
   await node.ec2.send("UnassignPrivateIpAddresses", { NetworkInterfaceId: eniId, PrivateIpAddresses: [free] });
   await until("ipamd drops it", 20_000, () => !known().includes(`${free}/32`));
-  const given = await node.ec2.send("AssignPrivateIpAddresses", { NetworkInterfaceId: eniId, SecondaryPrivateIpAddressCount: 1 });
+  const given = await node.ec2.send("AssignPrivateIpAddresses", {
+    NetworkInterfaceId: eniId,
+    SecondaryPrivateIpAddressCount: 1,
+  });
   const address = given.AssignedPrivateIpAddresses?.[0]?.PrivateIpAddress ?? "";
   await until("ipamd takes it", 20_000, () => known().includes(`${address}/32`));
+});
+
+test("a new VPC CIDR enters the SNAT chain and the connmark table", async () => {
+  const vpcId = (await node.enis())[0]?.VpcId ?? "";
+  await node.ec2.send("AssociateVpcCidrBlock", { VpcId: vpcId, CidrBlock: "100.64.0.0/16" });
+  await until("the chain has it", 15_000, () =>
+    node
+      .run(node.netns, "iptables-nft-save", "-t", "nat")
+      .includes('-d 100.64.0.0/16 -m comment --comment "AWS SNAT CHAIN" -j RETURN'),
+  );
+  assert.match(node.run(node.netns, "nft", "list", "table", "ip", "aws-cni"), /ip daddr 100\.64\.0\.0\/16 return/);
+});
+
+test("the primary ENI's security groups go to the others", async () => {
+  const [primary] = await node.enis();
+  const { GroupId } = await node.ec2.send("CreateSecurityGroup", {
+    GroupName: "extra",
+    Description: "extra",
+    VpcId: primary?.VpcId ?? "",
+  });
+  const groups = [...(primary?.Groups ?? []).flatMap((group) => group.GroupId ?? []), GroupId ?? ""].sort();
+  await node.ec2.send("ModifyNetworkInterfaceAttribute", {
+    NetworkInterfaceId: primary?.NetworkInterfaceId ?? "",
+    Groups: groups,
+  });
+  await until("every ENI has them", 15_000, async () =>
+    (await node.enis()).every(
+      (eni) =>
+        (eni.Groups ?? [])
+          .map((group) => group.GroupId)
+          .sort()
+          .join() === groups.join(),
+    ),
+  );
 });
 
 test("metrics have upstream's names", () => {
@@ -142,9 +210,14 @@ test("kill -9 at any moment of growing and shrinking leaks nothing and doubles n
   }
   // What EC2 has on the instance and what ipamd knows end up the same.
   await until("store and EC2 agree", 30_000, async () => {
-    const truth = (await node.enis()).flatMap((eni) => (eni.PrivateIpAddresses ?? []).flatMap((one) => (one.Primary ? [] : `${one.PrivateIpAddress}/32`)));
+    const truth = (await node.enis()).flatMap((eni) =>
+      (eni.PrivateIpAddresses ?? []).flatMap((one) => (one.Primary ? [] : `${one.PrivateIpAddress}/32`)),
+    );
     return known().sort().join() === truth.sort().join();
   });
-  const rules = node.run(node.netns, "ip", "rule").split("\n").flatMap((line) => /^512:.* to (\S+)/.exec(line)?.[1] ?? []);
+  const rules = node
+    .run(node.netns, "ip", "rule")
+    .split("\n")
+    .flatMap((line) => /^512:.* to (\S+)/.exec(line)?.[1] ?? []);
   assert.deepEqual(rules.sort(), pods.map((one) => one.address).sort(), "rules of living pods only");
 });

@@ -47,16 +47,26 @@ for (const version of versions) {
     assert.equal(added.code, 0, added.text);
     assert.equal(added.json["cniVersion"], version);
     const address = (added.json["ips"] as { address: string }[])[0]?.address;
-    assert.match(node.run(pod, "ip", "-o", "-4", "addr", "show", "eth0"), new RegExp(`inet ${address?.replace("/", "\\/")}`));
+    assert.match(
+      node.run(pod, "ip", "-o", "-4", "addr", "show", "eth0"),
+      new RegExp(`inet ${address?.replace("/", "\\/")}`),
+    );
     if (version >= "0.4.0") {
       const checked = await node.call("CHECK", pod, node.config(version, { prevResult: added.json }));
       assert.equal(checked.code, 0, checked.text);
       node.run(pod, "ip", "link", "set", "eth0", "down");
-      assert.equal((await node.call("CHECK", pod, node.config(version))).code, 1, "CHECK sees that the pod lost its routes");
+      assert.equal(
+        (await node.call("CHECK", pod, node.config(version))).code,
+        1,
+        "CHECK sees that the pod lost its routes",
+      );
     }
     const deleted = await node.call("DEL", pod, node.config(version, { prevResult: added.json }));
     assert.deepEqual([deleted.code, deleted.text.trim()], [0, ""]);
-    assert.doesNotMatch(node.run(node.node, "ip", "rule"), new RegExp(String(address).split("/")[0]!.replaceAll(".", "\\.")));
+    assert.doesNotMatch(
+      node.run(node.node, "ip", "rule"),
+      new RegExp(String(address).split("/")[0]!.replaceAll(".", "\\.")),
+    );
   });
 }
 
@@ -68,12 +78,17 @@ test("a pod's wire is the fact sheet's, on both sides", async () => {
   const hostMac = /link\/ether (\S+)/.exec(node.run(node.node, "ip", "link", "show", veth))?.[1];
   assert.equal(node.run(pod, "ip", "route"), "default via 169.254.1.1 dev eth0\n169.254.1.1 dev eth0 scope link");
   assert.equal(node.run(pod, "ip", "neigh"), `169.254.1.1 dev eth0 lladdr ${hostMac} PERMANENT`);
-  assert.match(node.run(pod, "ip", "-o", "-4", "addr", "show", "dev", "eth0"), new RegExp(`inet ${address}/32 scope global eth0`));
+  assert.match(
+    node.run(pod, "ip", "-o", "-4", "addr", "show", "dev", "eth0"),
+    new RegExp(`inet ${address}/32 scope global eth0`),
+  );
   assert.match(node.run(pod, "ip", "link", "show", "eth0"), /mtu 9001 .*state UP/);
   assert.equal(node.run(node.node, "ip", "route", "show", `${address}/32`), `${address} dev ${veth} scope link`);
   assert.match(node.run(node.node, "ip", "rule"), new RegExp(`^512:\\tfrom all to ${address} lookup main$`, "m"));
   assert.deepEqual(
-    ["accept_ra", "accept_redirects", "forwarding"].map((key) => node.run(node.node, "cat", `/proc/sys/net/ipv6/conf/${veth}/${key}`)),
+    ["accept_ra", "accept_redirects", "forwarding"].map((key) =>
+      node.run(node.node, "cat", `/proc/sys/net/ipv6/conf/${veth}/${key}`),
+    ),
     ["0", "1", "0"],
   );
   await node.call("DEL", pod);
@@ -91,18 +106,30 @@ test("the oldest ENI's addresses go first, and pods of the second leave by table
   try {
     const second = pods.filter(({ address }) => address.startsWith("10.42.0.4"));
     assert.deepEqual([pods.length, second.length], [12, 6]);
-    assert.ok(pods.findIndex((one) => one === second[0]) > pods.findLastIndex((one) => one.address.startsWith("10.42.0.2")), "primary first");
+    assert.ok(
+      pods.findIndex((one) => one === second[0]) > pods.findLastIndex((one) => one.address.startsWith("10.42.0.2")),
+      "primary first",
+    );
     const rules = node.run(node.node, "ip", "rule");
     for (const { address } of second) assert.match(rules, new RegExp(`^1536:\\tfrom ${address} lookup 2$`, "m"));
     assert.match(rules, /^1024:\tfrom all fwmark 0x80\/0x80 lookup main$/m);
     assert.match(rules, /^32765:\tfrom 10\.42\.0\.11 lookup 2$/m);
-    assert.equal(node.run(node.node, "ip", "route", "show", "table", "2"), "default via 10.42.0.1 dev eth1\n10.42.0.1 dev eth1 scope link");
-    assert.equal(node.run(node.node, "ip", "route", "show", "10.42.0.0/24"), "10.42.0.0/24 dev eth0 proto kernel scope link src 10.42.0.10");
+    assert.equal(
+      node.run(node.node, "ip", "route", "show", "table", "2"),
+      "default via 10.42.0.1 dev eth1\n10.42.0.1 dev eth1 scope link",
+    );
+    assert.equal(
+      node.run(node.node, "ip", "route", "show", "10.42.0.0/24"),
+      "10.42.0.0/24 dev eth0 proto kernel scope link src 10.42.0.10",
+    );
     const interfaces = second[0]!.json["interfaces"] as { mac?: string; sandbox?: string }[];
     assert.deepEqual([interfaces[1]?.mac, interfaces[2]?.mac, interfaces[2]?.sandbox], ["2", "0", "1"]);
     const full = node.newPod();
     const refused = await node.call("ADD", full);
-    assert.deepEqual([refused.code, refused.json["code"], refused.json["details"]], [1, 11, "10 addresses, all assigned"]);
+    assert.deepEqual(
+      [refused.code, refused.json["code"], refused.json["details"]],
+      [1, 11, "10 addresses, all assigned"],
+    );
     // Two pods of the node reach each other, unmasked, over the host.
     assert.equal(await seenClient(pods[0]!.pod, second[0]!.pod, second[0]!.address), pods[0]!.address);
   } finally {
@@ -132,7 +159,11 @@ test("a sandbox that is made again under the same pod name is wired anew", async
   assert.notDeepEqual(second.json["ips"], first.json["ips"]);
   assert.match(node.run(again, "ip", "route"), /default via 169\.254\.1\.1/);
   assert.equal((await node.call("DEL", pod, node.config(), args)).code, 0);
-  assert.equal((await node.call("CHECK", again, node.config(), args)).code, 0, "the old sandbox's DEL spares the new one");
+  assert.equal(
+    (await node.call("CHECK", again, node.config(), args)).code,
+    0,
+    "the old sandbox's DEL spares the new one",
+  );
   await node.call("DEL", again, node.config(), args);
 });
 
@@ -185,11 +216,15 @@ test("without ipamd ADD says try again later, STATUS 50, and DEL succeeds; the n
   assert.equal((await node.call("DEL", pod)).code, 0);
   deleteNetns(pod);
   const deadline = Date.now() + 5_000;
-  while (node.run(node.node, "ip", "-o", "link").includes(hostVethName("eni", "shop", pod)) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (node.run(node.node, "ip", "-o", "link").includes(hostVethName("eni", "shop", pod)) && Date.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 10));
   assert.match(node.run(node.node, "ip", "rule"), new RegExp(`to ${address} lookup`), "the rule is left over");
 
   const outcome = await node.startIpamd({ perEni: 6 });
-  assert.deepEqual(outcome.stale.map((one) => one.pod.name), [pod]);
+  assert.deepEqual(
+    outcome.stale.map((one) => one.pod.name),
+    [pod],
+  );
   assert.doesNotMatch(node.run(node.node, "ip", "rule"), new RegExp(`to ${address} lookup`));
   assert.deepEqual((await node.call("ADD", stays)).json, kept.json, "a living pod keeps its address");
   assert.equal((await node.call("CHECK", stays)).code, 0);
@@ -215,13 +250,21 @@ test("Debian's portmap and bandwidth take our result as their prevResult", async
     const chained = (type: string, more: object) => {
       const config = { cniVersion: version, name: "aws-cni", type, ...more, prevResult: json };
       const run = (command: string) =>
-        spawnSync("nsenter", [`--net=${netnsPath(node.node)}`, `/usr/lib/cni/${type}`], { input: JSON.stringify(config), env: node.environment(command, pod), encoding: "utf8" });
+        spawnSync("nsenter", [`--net=${netnsPath(node.node)}`, `/usr/lib/cni/${type}`], {
+          input: JSON.stringify(config),
+          env: node.environment(command, pod),
+          encoding: "utf8",
+        });
       const added = run("ADD");
       assert.equal(added.status, 0, `${type} ${version}: ${added.stdout}${added.stderr}`);
       assert.deepEqual((JSON.parse(added.stdout) as { ips: unknown }).ips !== undefined, true);
       assert.equal(run("DEL").status, 0);
     };
-    chained("portmap", { capabilities: { portMappings: true }, snat: true, runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] } });
+    chained("portmap", {
+      capabilities: { portMappings: true },
+      snat: true,
+      runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] },
+    });
     chained("bandwidth", { capabilities: { bandwidth: true }, runtimeConfig: {} });
     await node.call("DEL", pod, node.config(version));
   }
