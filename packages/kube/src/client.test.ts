@@ -19,7 +19,13 @@ async function serve(intercept: Handler, options: { retryForMs?: number } = {}) 
   return { server, client, url, [Symbol.asyncDispose]: async () => (client.close(), await server.stop()) };
 }
 
-const status = (code: number, reason: string) => ({ kind: "Status", status: "Failure", code, reason, message: `${reason}!` });
+const status = (code: number, reason: string) => ({
+  kind: "Status",
+  status: "Failure",
+  code,
+  reason,
+  message: `${reason}!`,
+});
 
 test("client turns a Status into a typed error", async () => {
   await using world = await serve((request, response) => {
@@ -27,7 +33,10 @@ test("client turns a Status into a typed error", async () => {
     else answer(response, 409, status(409, "Conflict"));
     return true;
   });
-  await assert.rejects(world.client.get(pods, "missing", { namespace: "default" }), (err) => isNotFound(err) && (err as Error).message === "NotFound!");
+  await assert.rejects(
+    world.client.get(pods, "missing", { namespace: "default" }),
+    (err) => isNotFound(err) && (err as Error).message === "NotFound!",
+  );
   assert.equal(await world.client.find(pods, "missing", { namespace: "default" }), undefined);
   await assert.rejects(world.client.update(pods, { metadata: { name: "p", namespace: "default" } }), isConflict);
 });
@@ -41,7 +50,12 @@ test("client sends verbs, paths, queries and bodies as the API has them", async 
   });
   const { client } = world;
   await client.create(pods, { metadata: { name: "p", namespace: "n" } } as Pod, { fieldManager: "m" });
-  await client.patch(pods, "p", { type: "json", body: [{ op: "test", path: "/a", value: 1 }] }, { namespace: "n", subresource: "status" });
+  await client.patch(
+    pods,
+    "p",
+    { type: "json", body: [{ op: "test", path: "/a", value: 1 }] },
+    { namespace: "n", subresource: "status" },
+  );
   await client.apply(pods, { metadata: { name: "p", namespace: "n" } } as Pod, { fieldManager: "m", force: true });
   await client.delete(pods, "p", { namespace: "n", gracePeriodSeconds: 0, preconditions: { uid: "u" } });
   await client.list(pods, { labelSelector: "a in (x,y)", limit: 5 });
@@ -72,7 +86,13 @@ test("client retries 429 with Retry-After, but never an eviction's", async () =>
 
 test("client says what it could not do when nobody listens", async () => {
   const client = new KubeClient({ server: "http://127.0.0.1:1", namespace: "default", tls: {} }, { retryForMs: 0 });
-  await assert.rejects(client.get(pods, "p", { namespace: "n" }), (err) => isConnectionError(err) && err.code === "ECONNREFUSED" && /GET \/api\/v1\/namespaces\/n\/pods\/p/.test(err.message));
+  await assert.rejects(
+    client.get(pods, "p", { namespace: "n" }),
+    (err) =>
+      isConnectionError(err) &&
+      err.code === "ECONNREFUSED" &&
+      /GET \/api\/v1\/namespaces\/n\/pods\/p/.test(err.message),
+  );
 });
 
 test("client waits for a server that is just coming up", async () => {
@@ -90,7 +110,10 @@ test("client waits for a server that is just coming up", async () => {
 
 test("client gives up at its deadline and when aborted", async () => {
   await using world = await serve(() => true);
-  await assert.rejects(world.client.list(pods, { timeoutMs: 20, retryForMs: 0 }), (err) => isConnectionError(err) && err.code === "ETIMEDOUT");
+  await assert.rejects(
+    world.client.list(pods, { timeoutMs: 20, retryForMs: 0 }),
+    (err) => isConnectionError(err) && err.code === "ETIMEDOUT",
+  );
   const abort = new AbortController();
   const listing = world.client.list(pods, { signal: abort.signal });
   abort.abort(new Error("enough"));
@@ -101,7 +124,10 @@ test("exec credential plugin runs once, and once more after a 401", async () => 
   const directory = await mkdtemp(join(tmpdir(), "kube-exec-"));
   try {
     const plugin = join(directory, "plugin.sh");
-    await writeFile(plugin, `#!/bin/sh\necho x >> ${directory}/runs\nn=$(wc -l < ${directory}/runs)\necho "{\\"apiVersion\\":\\"client.authentication.k8s.io/v1beta1\\",\\"status\\":{\\"token\\":\\"t$n\\"}}"\n`);
+    await writeFile(
+      plugin,
+      `#!/bin/sh\necho x >> ${directory}/runs\nn=$(wc -l < ${directory}/runs)\necho "{\\"apiVersion\\":\\"client.authentication.k8s.io/v1beta1\\",\\"status\\":{\\"token\\":\\"t$n\\"}}"\n`,
+    );
     await chmod(plugin, 0o755);
     const tokens: (string | undefined)[] = [];
     await using world = await serve((request, response) => {
@@ -112,12 +138,15 @@ test("exec credential plugin runs once, and once more after a 401", async () => 
     });
     const exec = { apiVersion: "client.authentication.k8s.io/v1beta1", command: "./plugin.sh" };
     const file = join(directory, "config");
-    await writeFile(file, JSON.stringify({
-      "current-context": "c",
-      clusters: [{ name: "k", cluster: { server: world.url } }],
-      users: [{ name: "u", user: { exec } }],
-      contexts: [{ name: "c", context: { cluster: "k", user: "u", namespace: "shop" } }],
-    }));
+    await writeFile(
+      file,
+      JSON.stringify({
+        "current-context": "c",
+        clusters: [{ name: "k", cluster: { server: world.url } }],
+        users: [{ name: "u", user: { exec } }],
+        contexts: [{ name: "c", context: { cluster: "k", user: "u", namespace: "shop" } }],
+      }),
+    );
     const config = await loadKubeConfig(file);
     assert.equal(config.namespace, "shop");
     const client = new KubeClient(config);
@@ -142,11 +171,14 @@ test("events: the first is created, repeats become a count", async () => {
   recorder.event(pod, "Warning", "Broken", "it broke");
   recorder.event(pod, "Warning", "Broken", "otherwise");
   await recorder.flush();
-  assert.deepEqual(seen.map(({ method, body }) => [method, body["count"], body["message"]]), [
-    ["POST", 1, "it broke"],
-    ["PATCH", 2, "it broke"],
-    ["POST", 1, "otherwise"],
-  ]);
+  assert.deepEqual(
+    seen.map(({ method, body }) => [method, body["count"], body["message"]]),
+    [
+      ["POST", 1, "it broke"],
+      ["PATCH", 2, "it broke"],
+      ["POST", 1, "otherwise"],
+    ],
+  );
 });
 
 test("leader election: one of two leads, the other follows after the release", async () => {

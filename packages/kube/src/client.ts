@@ -33,8 +33,15 @@ export type DeleteOptions = Common & {
   propagationPolicy?: "Background" | "Foreground" | "Orphan" | undefined;
   preconditions?: { uid?: string | undefined; resourceVersion?: string | undefined } | undefined;
 };
-export type JsonPatchOperation = { op: "add" | "remove" | "replace" | "test" | "move" | "copy"; path: string; from?: string; value?: unknown };
-export type Patch = { type: "merge" | "strategic"; body: unknown } | { type: "json"; body: readonly JsonPatchOperation[] };
+export type JsonPatchOperation = {
+  op: "add" | "remove" | "replace" | "test" | "move" | "copy";
+  path: string;
+  from?: string;
+  value?: unknown;
+};
+export type Patch =
+  | { type: "merge" | "strategic"; body: unknown }
+  | { type: "json"; body: readonly JsonPatchOperation[] };
 export type RequestOptions = Common & { query?: Query; body?: unknown; contentType?: string; accept?: string };
 
 const patchTypes = {
@@ -66,7 +73,11 @@ export class KubeClient {
   }
 
   /** As get, but undefined when there is no such object. */
-  async find<T extends KubeObject>(of: Resource<T>, name: string, options: Common & { resourceVersion?: string } = {}): Promise<T | undefined> {
+  async find<T extends KubeObject>(
+    of: Resource<T>,
+    name: string,
+    options: Common & { resourceVersion?: string } = {},
+  ): Promise<T | undefined> {
     try {
       return await this.get(of, name, options);
     } catch (err) {
@@ -94,7 +105,12 @@ export class KubeClient {
     let page = await this.list(of, { limit: 500, ...options });
     items.push(...page.items);
     while (page.metadata.continue) {
-      page = await this.list(of, { limit: 500, ...options, resourceVersion: undefined, continue: page.metadata.continue });
+      page = await this.list(of, {
+        limit: 500,
+        ...options,
+        resourceVersion: undefined,
+        continue: page.metadata.continue,
+      });
       items.push(...page.items);
     }
     return items;
@@ -106,7 +122,11 @@ export class KubeClient {
   }
 
   /** PUT: compare-and-swap when the object carries a resourceVersion. */
-  update<T extends KubeObject>(of: Resource<T>, object: T, options: WriteOptions & { subresource?: string } = {}): Promise<T> {
+  update<T extends KubeObject>(
+    of: Resource<T>,
+    object: T,
+    options: WriteOptions & { subresource?: string } = {},
+  ): Promise<T> {
     const { namespace = options.namespace, name = "" } = object.metadata;
     const path = pathOf(of, namespace, name, options.subresource);
     return this.request<T>("PUT", path, { ...options, query: writeQuery(options), body: typed(of, object) });
@@ -158,7 +178,12 @@ export class KubeClient {
   }
 
   /** Assigns a pod to a node. */
-  async bind(namespace: string, pod: string, node: string, options: Common & { uid?: string | undefined } = {}): Promise<void> {
+  async bind(
+    namespace: string,
+    pod: string,
+    node: string,
+    options: Common & { uid?: string | undefined } = {},
+  ): Promise<void> {
     const body = {
       apiVersion: "v1",
       kind: "Binding",
@@ -170,11 +195,21 @@ export class KubeClient {
 
   /** Asks for a pod's eviction; a disruption budget that forbids it is a thrown 429. */
   async evict(namespace: string, pod: string, options: DeleteOptions = {}): Promise<void> {
-    const body = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: pod, namespace }, deleteOptions: deleteBody(options) };
+    const body = {
+      apiVersion: "policy/v1",
+      kind: "Eviction",
+      metadata: { name: pod, namespace },
+      deleteOptions: deleteBody(options),
+    };
     await this.request("POST", pathOf(pods, namespace, pod, "eviction"), { retryForMs: 0, ...options, body });
   }
 
-  createToken(namespace: string, serviceAccount: string, spec: Partial<Wire<TokenRequest["spec"]>>, options: Common = {}): Promise<TokenRequest> {
+  createToken(
+    namespace: string,
+    serviceAccount: string,
+    spec: Partial<Wire<TokenRequest["spec"]>>,
+    options: Common = {},
+  ): Promise<TokenRequest> {
     const body = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", metadata: {}, spec };
     return this.request("POST", pathOf(serviceAccounts, namespace, serviceAccount, "token"), { ...options, body });
   }
@@ -183,7 +218,12 @@ export class KubeClient {
     return this.request("GET", pathOf(of, options.namespace, name, "scale"), options);
   }
 
-  setScale<T extends KubeObject>(of: Resource<T>, name: string, replicas: number, options: Common = {}): Promise<Scale> {
+  setScale<T extends KubeObject>(
+    of: Resource<T>,
+    name: string,
+    replicas: number,
+    options: Common = {},
+  ): Promise<Scale> {
     const path = pathOf(of, options.namespace, name, "scale");
     return this.request("PATCH", path, { ...options, body: { spec: { replicas } }, contentType: patchTypes.merge });
   }
@@ -217,7 +257,6 @@ export class KubeClient {
     };
   }
 }
-
 
 function typed<T extends KubeObject>(of: Resource<T>, object: T): T {
   return object.kind ? object : { ...object, apiVersion: apiVersionOf(of), kind: of.kind };

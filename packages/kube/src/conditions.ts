@@ -2,12 +2,19 @@
 
 type ConditionLike = { type: string; status: string; lastTransitionTime?: string | undefined };
 
-export function findCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, type: string): C | undefined {
+export function findCondition<C extends ConditionLike>(
+  conditions: readonly C[] | undefined,
+  type: string,
+): C | undefined {
   return conditions?.find((condition) => condition.type === type);
 }
 
 /** The list with `condition` in place of its namesake; lastTransitionTime is kept while the status stays the same. */
-export function setCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, condition: C, now: Date): C[] {
+export function setCondition<C extends ConditionLike>(
+  conditions: readonly C[] | undefined,
+  condition: C,
+  now: Date,
+): C[] {
   const old = findCondition(conditions, condition.type);
   const lastTransitionTime = old && old.status === condition.status ? old.lastTransitionTime : wireTime(now);
   const next = { ...condition, lastTransitionTime };

@@ -59,7 +59,9 @@ export async function loadKubeConfig(file: string, options: { context?: string }
   try {
     text = await readFile(file, "utf8");
   } catch (err) {
-    throw new UnderlayError("KubeConfigUnreadable", `Cannot read the kubeconfig ${file}: ${(err as Error).message}`, { cause: err });
+    throw new UnderlayError("KubeConfigUnreadable", `Cannot read the kubeconfig ${file}: ${(err as Error).message}`, {
+      cause: err,
+    });
   }
   const parsed = (await parseYaml(text)) as KubeConfigFile | null;
   const contextName = options.context ?? parsed?.["current-context"] ?? "";
@@ -86,13 +88,20 @@ export async function loadKubeConfig(file: string, options: { context?: string }
 }
 
 /** The configuration of a pod: service variables, the mounted token (re-read every minute) and CA. */
-export async function inClusterConfig(env: NodeJS.ProcessEnv = process.env, directory = serviceAccountDirectory): Promise<KubeConfig> {
+export async function inClusterConfig(
+  env: NodeJS.ProcessEnv = process.env,
+  directory = serviceAccountDirectory,
+): Promise<KubeConfig> {
   const host = env["KUBERNETES_SERVICE_HOST"];
   const port = env["KUBERNETES_SERVICE_PORT"];
   if (!host || !port) {
-    throw new UnderlayError("NotInCluster", "Cannot use the in-cluster configuration: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set", {
-      hint: "Give a kubeconfig file, or run as a pod.",
-    });
+    throw new UnderlayError(
+      "NotInCluster",
+      "Cannot use the in-cluster configuration: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set",
+      {
+        hint: "Give a kubeconfig file, or run as a pod.",
+      },
+    );
   }
   const namespaceFile = `${directory}/namespace`;
   return {
@@ -108,11 +117,16 @@ export async function defaultKubeConfig(options: { file?: string; context?: stri
   const fromEnv = process.env["KUBECONFIG"]?.split(":").find((file) => file !== "" && existsSync(file));
   const file = options.file ?? fromEnv;
   if (file) return loadKubeConfig(file, options);
-  if (process.env["KUBERNETES_SERVICE_HOST"] && existsSync(`${serviceAccountDirectory}/token`)) return inClusterConfig();
+  if (process.env["KUBERNETES_SERVICE_HOST"] && existsSync(`${serviceAccountDirectory}/token`))
+    return inClusterConfig();
   return loadKubeConfig(`${homedir()}/.kube/config`, options);
 }
 
-function credentialsOf(user: UserEntry, file: string, cluster: { server: string; ca: string | undefined }): KubeConfig["credentials"] {
+function credentialsOf(
+  user: UserEntry,
+  file: string,
+  cluster: { server: string; ca: string | undefined },
+): KubeConfig["credentials"] {
   if (user.exec) return execCredentials(user.exec, dirname(file), cluster);
   if (user.tokenFile) return tokenFile(resolve(dirname(file), user.tokenFile));
   const { token, username, password } = user;

@@ -27,7 +27,10 @@ export class KubeConnectionError extends UnderlayError {
     const why = cause instanceof Error ? cause.message : String(cause);
     super(code, `Cannot ${what} at ${server}: ${why}`, {
       cause,
-      hint: code === "ECONNREFUSED" ? "Is the API server running, and is this its address?" : "Check the network path to the API server.",
+      hint:
+        code === "ECONNREFUSED"
+          ? "Is the API server running, and is this its address?"
+          : "Check the network path to the API server.",
       facts: { server },
     });
     this.name = "KubeConnectionError";

@@ -43,7 +43,16 @@ export class EventRecorder {
     const combined = this.#combine(`${about}/${type}/${reason}`, message, now);
     this.#queued += 1;
     this.#tail = this.#tail
-      .then(() => this.#record(object, type, reason, combined.message, `${about}/${type}/${reason}/${combined.key}`, new Date(now)))
+      .then(() =>
+        this.#record(
+          object,
+          type,
+          reason,
+          combined.message,
+          `${about}/${type}/${reason}/${combined.key}`,
+          new Date(now),
+        ),
+      )
       .catch((err: unknown) => this.#log?.debug("cannot record event", { reason, err }))
       .finally(() => {
         this.#queued -= 1;
@@ -77,14 +86,26 @@ export class EventRecorder {
     return { key: "", message: `(combined from similar events): ${message}` };
   }
 
-  async #record(object: KubeObject, type: string, reason: string, message: string, key: string, now: Date): Promise<void> {
+  async #record(
+    object: KubeObject,
+    type: string,
+    reason: string,
+    message: string,
+    key: string,
+    now: Date,
+  ): Promise<void> {
     const known = this.#known.get(key);
     if (known && now.getTime() - known.lastSeen < rememberMs) {
       known.count += 1;
       known.lastSeen = now.getTime();
       try {
         const body = { count: known.count, lastTimestamp: wireTime(now), message };
-        await this.#client.patch(events, known.name, { type: "strategic", body }, { namespace: known.namespace, retryForMs: 2_000 });
+        await this.#client.patch(
+          events,
+          known.name,
+          { type: "strategic", body },
+          { namespace: known.namespace, retryForMs: 2_000 },
+        );
         return;
       } catch (err) {
         // Expired on the server: a fresh one below.

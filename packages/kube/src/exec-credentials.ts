@@ -21,7 +21,11 @@ type ExecCredential = {
 const expiryMarginMs = 10_000;
 
 /** A credentials function over the plugin `exec`. Concurrent callers share one run. */
-export function execCredentials(exec: ExecConfig, directory: string, cluster: { server: string; ca: string | undefined }) {
+export function execCredentials(
+  exec: ExecConfig,
+  directory: string,
+  cluster: { server: string; ca: string | undefined },
+) {
   let cached: { credentials: Credentials; expiresAt: number } | undefined;
   let running: Promise<Credentials> | undefined;
   return async (refresh: boolean): Promise<Credentials> => {
@@ -44,7 +48,11 @@ function readCredential(credential: ExecCredential): { credentials: Credentials;
   return { credentials: { ...(token ? { token } : {}), ...(cert && key ? { cert, key } : {}) }, expiresAt };
 }
 
-function runPlugin(exec: ExecConfig, directory: string, cluster: { server: string; ca: string | undefined }): Promise<ExecCredential> {
+function runPlugin(
+  exec: ExecConfig,
+  directory: string,
+  cluster: { server: string; ca: string | undefined },
+): Promise<ExecCredential> {
   const env: NodeJS.ProcessEnv = { ...process.env };
   for (const { name, value } of exec.env ?? []) env[name] = value;
   const clusterInfo = {
@@ -62,10 +70,14 @@ function runPlugin(exec: ExecConfig, directory: string, cluster: { server: strin
     execFile(command, exec.args ?? [], { env, timeout: 60_000, maxBuffer: 1 << 20 }, (err, stdout, stderr) => {
       const refuse = (why: string) =>
         fail(
-          new UnderlayError("CredentialPluginFailed", `Cannot get credentials from ${[exec.command, ...(exec.args ?? [])].join(" ")}: ${why}`, {
-            cause: err,
-            ...(exec.installHint ? { hint: exec.installHint } : {}),
-          }),
+          new UnderlayError(
+            "CredentialPluginFailed",
+            `Cannot get credentials from ${[exec.command, ...(exec.args ?? [])].join(" ")}: ${why}`,
+            {
+              cause: err,
+              ...(exec.installHint ? { hint: exec.installHint } : {}),
+            },
+          ),
         );
       if (err) return refuse(stderr.trim() || err.message);
       let credential: ExecCredential;

@@ -14,7 +14,8 @@ async function setUp(prepare: (server: SmallServer) => void) {
   const informer = new Informer(client, pods, { indexes: { app: (pod) => [pod.metadata.labels?.["app"] ?? ""] } });
   informer.on({
     add: (pod) => heard.push(`add ${pod.metadata.name}`),
-    update: (old, pod) => heard.push(`update ${pod.metadata.name} ${old.metadata.labels?.["v"] ?? ""}>${pod.metadata.labels?.["v"] ?? ""}`),
+    update: (old, pod) =>
+      heard.push(`update ${pod.metadata.name} ${old.metadata.labels?.["v"] ?? ""}>${pod.metadata.labels?.["v"] ?? ""}`),
     delete: (pod) => heard.push(`delete ${pod.metadata.name}`),
   });
   informer.start();
@@ -49,7 +50,10 @@ for (const watchList of [true, false]) {
     server.remove("a");
     await until(() => heard.length === 3, "three changes were told");
     assert.deepEqual(heard, ["add c", "update c 1>2", "delete a"]);
-    assert.deepEqual(informer.byIndex("app", "x").map((pod) => pod.metadata.name), ["c"]);
+    assert.deepEqual(
+      informer.byIndex("app", "x").map((pod) => pod.metadata.name),
+      ["c"],
+    );
     assert.deepEqual(informer.list("elsewhere"), []);
   });
 }
@@ -86,7 +90,10 @@ test("informer resumes by resourceVersion without listing again", async () => {
   await server.start();
   await until(() => informer.size === 3, "c is known");
   assert.deepEqual(heard, ["add a", "add b", "add c"]);
-  assert.equal(server.requests.some((request) => request.includes("sendInitialEvents")), false);
+  assert.equal(
+    server.requests.some((request) => request.includes("sendInitialEvents")),
+    false,
+  );
 });
 
 test("handlers added late hear of what is already known", async () => {

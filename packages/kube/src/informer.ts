@@ -45,7 +45,7 @@ export class Informer<T extends KubeObject> {
   readonly #stop = new AbortController();
   readonly #synced = Promise.withResolvers<void>();
   #hasSynced = false;
-  #running: Promise<void> | undefined;
+  #started = false;
   #watchListWorks = true;
   #resourceVersion: string | undefined;
   #failures = 0;
@@ -60,7 +60,10 @@ export class Informer<T extends KubeObject> {
   start(signal?: AbortSignal): this {
     if (signal?.aborted) this.#stop.abort(signal.reason);
     signal?.addEventListener("abort", () => this.#stop.abort(signal.reason), { once: true });
-    this.#running ??= this.#run();
+    if (!this.#started) {
+      this.#started = true;
+      void this.#run();
+    }
     return this;
   }
 
@@ -108,7 +111,7 @@ export class Informer<T extends KubeObject> {
   /** Adds handlers; they hear an add for everything already known. Returns their removal. */
   on(handlers: Handlers<T>): () => void {
     this.#handlers.add(handlers);
-    if (handlers.add) for (const object of [...this.#store.values()]) this.#call(() => handlers.add?.(object));
+    if (handlers.add) for (const object of this.#store.values()) this.#call(() => handlers.add?.(object));
     return () => this.#handlers.delete(handlers);
   }
 
@@ -242,7 +245,10 @@ export class Informer<T extends KubeObject> {
     } catch (err) {
       // A handler's bug must not end the watch of all the others.
       if (this.#options.log) this.#options.log.error("informer handler failed", { resource: this.#of.plural, err });
-      else queueMicrotask(() => { throw err; });
+      else
+        queueMicrotask(() => {
+          throw err;
+        });
     }
   }
 }

@@ -58,7 +58,12 @@ export async function runAsLeader(client: KubeClient, options: ElectionOptions):
 }
 
 /** One round: returns who holds the lease now. */
-async function tryAcquire(client: KubeClient, options: ElectionOptions, leaseMs: number, observed: Observed): Promise<string> {
+async function tryAcquire(
+  client: KubeClient,
+  options: ElectionOptions,
+  leaseMs: number,
+  observed: Observed,
+): Promise<string> {
   const { namespace, name, identity } = options;
   const now = wireMicroTime(new Date());
   const spec = { holderIdentity: identity, leaseDurationSeconds: Math.ceil(leaseMs / 1000), renewTime: now };

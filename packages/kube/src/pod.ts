@@ -104,7 +104,10 @@ function maxAmounts(a: ResourceAmounts, b: ResourceAmounts): ResourceAmounts {
 
 /** Ports taken on the node itself. With hostNetwork every declared container port is one. */
 export function podHostPorts(pod: Pod): { protocol: string; hostIP: string; port: number }[] {
-  const containers = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy === "Always")];
+  const containers = [
+    ...(pod.spec?.containers ?? []),
+    ...(pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy === "Always"),
+  ];
   return containers.flatMap((container) =>
     (container.ports ?? []).flatMap(({ hostPort, containerPort, protocol = "TCP", hostIP = "0.0.0.0" }) => {
       const port = hostPort || (pod.spec?.hostNetwork ? containerPort : 0);

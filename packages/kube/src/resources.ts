@@ -31,7 +31,12 @@ export function pathOf(of: Resource, namespace?: string, name?: string, subresou
   return path;
 }
 
-function define<T extends o.KubeObject>(groupVersion: string, kind: string, plural: string, namespaced = true): Resource<T> {
+function define<T extends o.KubeObject>(
+  groupVersion: string,
+  kind: string,
+  plural: string,
+  namespaced = true,
+): Resource<T> {
   const slash = groupVersion.indexOf("/");
   const group = slash < 0 ? "" : groupVersion.slice(0, slash);
   return { group, version: groupVersion.slice(slash + 1), kind, plural, namespaced };
@@ -46,7 +51,11 @@ export const secrets = define<o.Secret>("v1", "Secret", "secrets");
 export const serviceAccounts = define<o.ServiceAccount>("v1", "ServiceAccount", "serviceaccounts");
 export const namespaces = define<o.Namespace>("v1", "Namespace", "namespaces", false);
 export const events = define<o.Event>("v1", "Event", "events");
-export const persistentVolumeClaims = define<o.PersistentVolumeClaim>("v1", "PersistentVolumeClaim", "persistentvolumeclaims");
+export const persistentVolumeClaims = define<o.PersistentVolumeClaim>(
+  "v1",
+  "PersistentVolumeClaim",
+  "persistentvolumeclaims",
+);
 export const endpointSlices = define<o.EndpointSlice>("discovery.k8s.io/v1", "EndpointSlice", "endpointslices");
 export const leases = define<o.Lease>("coordination.k8s.io/v1", "Lease", "leases");
 export const deployments = define<o.Deployment>("apps/v1", "Deployment", "deployments");
@@ -56,8 +65,17 @@ export const daemonSets = define<o.DaemonSet>("apps/v1", "DaemonSet", "daemonset
 export const controllerRevisions = define<o.ControllerRevision>("apps/v1", "ControllerRevision", "controllerrevisions");
 export const jobs = define<o.Job>("batch/v1", "Job", "jobs");
 export const cronJobs = define<o.CronJob>("batch/v1", "CronJob", "cronjobs");
-export const podDisruptionBudgets = define<o.PodDisruptionBudget>("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets");
-export const priorityClasses = define<o.PriorityClass>("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", false);
+export const podDisruptionBudgets = define<o.PodDisruptionBudget>(
+  "policy/v1",
+  "PodDisruptionBudget",
+  "poddisruptionbudgets",
+);
+export const priorityClasses = define<o.PriorityClass>(
+  "scheduling.k8s.io/v1",
+  "PriorityClass",
+  "priorityclasses",
+  false,
+);
 export const certificateSigningRequests = define<o.CertificateSigningRequest>(
   "certificates.k8s.io/v1",
   "CertificateSigningRequest",

@@ -16,7 +16,8 @@ export function parseSelector(text: string): Requirement[] {
 /** The requirements of a spec's selector; an empty selector has none and so matches everything. */
 export function requirementsOf(selector: LabelSelector): Requirement[] {
   const requirements: Requirement[] = [];
-  for (const [key, value] of Object.entries(selector.matchLabels ?? {})) requirements.push({ key, operator: "In", values: [value] });
+  for (const [key, value] of Object.entries(selector.matchLabels ?? {}))
+    requirements.push({ key, operator: "In", values: [value] });
   for (const { key, operator, values } of selector.matchExpressions ?? []) {
     requirements.push({ key, operator: operator as Requirement["operator"], values: values ?? [] });
   }
@@ -61,7 +62,9 @@ export function matchesRequirement({ key, operator, values }: Requirement, label
 
 /** The text form, for query parameters and `status.selector`. */
 export function formatSelector(selector: readonly Requirement[] | LabelSelector): string {
-  const requirements = Array.isArray(selector) ? (selector as readonly Requirement[]) : requirementsOf(selector as LabelSelector);
+  const requirements = Array.isArray(selector)
+    ? (selector as readonly Requirement[])
+    : requirementsOf(selector as LabelSelector);
   return requirements.map(formatRequirement).join(",");
 }
 
@@ -85,7 +88,12 @@ function formatRequirement({ key, operator, values }: Requirement): string {
 
 function parseRequirement(text: string): Requirement {
   const set = /^([^\s!=<>(),]+)\s+(in|notin)\s*\(([^()]*)\)$/.exec(text);
-  if (set) return { key: set[1]!, operator: set[2] === "in" ? "In" : "NotIn", values: set[3]!.split(",").map((value) => value.trim()) };
+  if (set)
+    return {
+      key: set[1]!,
+      operator: set[2] === "in" ? "In" : "NotIn",
+      values: set[3]!.split(",").map((value) => value.trim()),
+    };
   const compared = /^([^\s!=<>(),]+)\s*(==|=|!=|>|<)\s*([^\s!=<>(),]*)$/.exec(text);
   if (compared) {
     const operator = compared[2] === "!=" ? "NotIn" : compared[2] === ">" ? "Gt" : compared[2] === "<" ? "Lt" : "In";

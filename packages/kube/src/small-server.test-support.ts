@@ -38,7 +38,11 @@ export class SmallServer {
     const old = this.objects.get(name);
     this.#rv += 1;
     const uid = old?.metadata.uid ?? `uid-${name}-${this.#rv}`;
-    const object = { apiVersion: "v1", kind: "Pod", metadata: { name, namespace: "default", labels, uid, resourceVersion: String(this.#rv), managedFields: [] } };
+    const object = {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace: "default", labels, uid, resourceVersion: String(this.#rv), managedFields: [] },
+    };
     this.objects.set(name, object);
     this.#emit(old ? "MODIFIED" : "ADDED", object);
   }
@@ -75,13 +79,24 @@ export class SmallServer {
     const query = new URL(request.url ?? "", "http://x").searchParams;
     if (query.get("watch") === "true") return this.#watch(query, response);
     const items = [...this.objects.values()].map(({ metadata }) => ({ metadata }));
-    answer(response, 200, { kind: "PodList", apiVersion: "v1", metadata: { resourceVersion: String(this.#rv) }, items });
+    answer(response, 200, {
+      kind: "PodList",
+      apiVersion: "v1",
+      metadata: { resourceVersion: String(this.#rv) },
+      items,
+    });
   }
 
   #watch(query: URLSearchParams, response: http.ServerResponse): void {
     const initial = query.get("sendInitialEvents") === "true";
     if (initial && !this.watchList) {
-      return answer(response, 422, { kind: "Status", status: "Failure", reason: "Invalid", code: 422, message: "sendInitialEvents is forbidden" });
+      return answer(response, 422, {
+        kind: "Status",
+        status: "Failure",
+        reason: "Invalid",
+        code: 422,
+        message: "sendInitialEvents is forbidden",
+      });
     }
     response.writeHead(200, { "Content-Type": "application/json" });
     response.flushHeaders();
@@ -92,7 +107,13 @@ export class SmallServer {
       const annotations = { "k8s.io/initial-events-end": "true" };
       send("BOOKMARK", { kind: "Pod", metadata: { resourceVersion: String(this.#rv), annotations } });
     } else if (from < this.oldest) {
-      send("ERROR", { kind: "Status", status: "Failure", reason: "Expired", code: 410, message: "too old resource version" });
+      send("ERROR", {
+        kind: "Status",
+        status: "Failure",
+        reason: "Expired",
+        code: 410,
+        message: "too old resource version",
+      });
       response.end();
       return;
     } else {
@@ -103,7 +124,12 @@ export class SmallServer {
   }
 }
 
-export function answer(response: http.ServerResponse, code: number, body: unknown, headers: Record<string, string> = {}): void {
+export function answer(
+  response: http.ServerResponse,
+  code: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
   response.writeHead(code, { "Content-Type": "application/json", ...headers });
   response.end(JSON.stringify(body));
 }

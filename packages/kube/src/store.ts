@@ -55,7 +55,8 @@ export class Store<T extends KubeObject> {
 
   byIndex(name: string, value: string): T[] {
     const index = this.#indexes.get(name);
-    if (!index) throw new Error(`Cannot look up by index "${name}": known are ${[...this.#indexes.keys()].join(", ") || "none"}`);
+    if (!index)
+      throw new Error(`Cannot look up by index "${name}": known are ${[...this.#indexes.keys()].join(", ") || "none"}`);
     const found: T[] = [];
     for (const key of index.get(value) ?? []) {
       const object = this.#objects.get(key);

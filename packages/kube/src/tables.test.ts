@@ -25,7 +25,16 @@ test("selectors match as upstream does", () => {
   ];
   for (const [text, expected] of table) assert.equal(matchesRequirements(parseSelector(text), labels), expected, text);
   assert.throws(() => parseSelector("a=(b"), /Cannot parse/);
-  assert.equal(formatSelector({ matchLabels: { a: "1" }, matchExpressions: [{ key: "b", operator: "In", values: ["y", "x"] }, { key: "c", operator: "DoesNotExist" }] }), "a=1,b in (x,y),!c");
+  assert.equal(
+    formatSelector({
+      matchLabels: { a: "1" },
+      matchExpressions: [
+        { key: "b", operator: "In", values: ["y", "x"] },
+        { key: "c", operator: "DoesNotExist" },
+      ],
+    }),
+    "a=1,b in (x,y),!c",
+  );
 });
 
 test("quantities are read and written canonically", () => {
@@ -57,7 +66,10 @@ test("a pod's requests are its containers or its worst moment of initialisation,
     },
   };
   assert.deepEqual(podRequests(pod), { cpu: 1060 });
-  const plain: Pod = { metadata: { name: "p" }, spec: { hostNetwork: true, containers: [{ name: "c", ports: [{ containerPort: 61678 }] }] } };
+  const plain: Pod = {
+    metadata: { name: "p" },
+    spec: { hostNetwork: true, containers: [{ name: "c", ports: [{ containerPort: 61678 }] }] },
+  };
   assert.deepEqual(podHostPorts(plain), [{ protocol: "TCP", hostIP: "0.0.0.0", port: 61678 }]);
   assert.equal(podQosClass(pod), "Burstable");
   assert.equal(podQosClass(plain), "BestEffort");

@@ -38,7 +38,12 @@ const firstDelayMs = 100;
 const longestDelayMs = 2_000;
 
 /** The wait before the next attempt, or undefined when the failure is final. Pure. */
-export function retryDelayMs(failure: Failure, attempt: number, spentMs: number, retryForMs: number): number | undefined {
+export function retryDelayMs(
+  failure: Failure,
+  attempt: number,
+  spentMs: number,
+  retryForMs: number,
+): number | undefined {
   const backoff = Math.min(firstDelayMs * 2 ** attempt, longestDelayMs);
   const { error } = failure;
   if (isApiError(error)) {
@@ -237,9 +242,15 @@ function apiError(code: number, text: string, headers: http.IncomingHttpHeaders,
       // Not a Status after all; the text below serves as the message.
     }
   }
-  if (status.kind !== "Status") status = { message: text.trim() || `Cannot ${what}: the server answered ${code}`, code };
+  if (status.kind !== "Status")
+    status = { message: text.trim() || `Cannot ${what}: the server answered ${code}`, code };
   const retryAfter = Number(headers["retry-after"]);
-  return new KubeApiError(code, status, what, headers["retry-after"] && Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined);
+  return new KubeApiError(
+    code,
+    status,
+    what,
+    headers["retry-after"] && Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined,
+  );
 }
 
 function authorizationOf(credentials: Credentials): string | undefined {
@@ -254,7 +265,9 @@ function readAll(response: http.IncomingMessage): Promise<string> {
     response.on("data", (chunk: Buffer) => chunks.push(chunk));
     response.once("end", () => done(Buffer.concat(chunks).toString("utf8")));
     response.once("error", fail);
-    response.once("close", () => fail(Object.assign(new Error("the connection was lost in mid-answer"), { code: "ECONNRESET" })));
+    response.once("close", () =>
+      fail(Object.assign(new Error("the connection was lost in mid-answer"), { code: "ECONNRESET" })),
+    );
   });
 }
 

@@ -25,7 +25,11 @@ export type WatchOptions<T> = {
 };
 
 /** Resolves when the server closes cleanly or the signal aborts; an ERROR event is thrown as KubeApiError. */
-export async function watch<T extends KubeObject>(client: KubeClient, of: Resource<T>, options: WatchOptions<T>): Promise<void> {
+export async function watch<T extends KubeObject>(
+  client: KubeClient,
+  of: Resource<T>,
+  options: WatchOptions<T>,
+): Promise<void> {
   const { signal } = options;
   const response = await client.stream("GET", pathOf(of, options.namespace), {
     signal,

@@ -8,7 +8,11 @@ import { matchesRequirements, requirementsOf } from "@underlay/kube/selectors";
 export type Claim<T> = { owned: T[]; adopt: T[]; release: T[] };
 
 /** Sorts candidates into ours, to be adopted and to be released. Pure. */
-export function planClaim<T extends KubeObject>(owner: KubeObject, selector: LabelSelector, candidates: readonly T[]): Claim<T> {
+export function planClaim<T extends KubeObject>(
+  owner: KubeObject,
+  selector: LabelSelector,
+  candidates: readonly T[],
+): Claim<T> {
   const requirements = requirementsOf(selector);
   const deleting = owner.metadata.deletionTimestamp !== undefined;
   const claim: Claim<T> = { owned: [], adopt: [], release: [] };
@@ -63,7 +67,12 @@ async function ownerIsCurrent<O extends KubeObject>(client: KubeClient, owner: O
   return fresh?.metadata.uid === owner.metadata.uid && fresh?.metadata.deletionTimestamp === undefined;
 }
 
-async function patchOwners<T extends KubeObject>(client: KubeClient, of: Resource<T>, object: T, ownerReferences: unknown[]): Promise<boolean> {
+async function patchOwners<T extends KubeObject>(
+  client: KubeClient,
+  of: Resource<T>,
+  object: T,
+  ownerReferences: unknown[],
+): Promise<boolean> {
   const { name = "", namespace, uid } = object.metadata;
   try {
     await client.patch(of, name, { type: "strategic", body: { metadata: { uid, ownerReferences } } }, { namespace });

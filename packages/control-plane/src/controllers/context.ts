@@ -29,7 +29,15 @@ const indexes = {
   owner: (object: KubeObject) => (object.metadata.ownerReferences ?? []).map((owner) => owner.uid),
 };
 
-const metadataKept = ["name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp"] as const;
+const metadataKept = [
+  "name",
+  "namespace",
+  "uid",
+  "resourceVersion",
+  "ownerReferences",
+  "finalizers",
+  "deletionTimestamp",
+] as const;
 
 /** Only what the garbage collector reads. */
 function bareMetadata(object: KubeObject): KubeObject {

@@ -68,13 +68,15 @@ function parseField(field: string, least: number, most: number, names: readonly 
   const number = (text: string): number => {
     const named = names.indexOf(text.toLowerCase());
     const value = named >= 0 ? named + (least === 1 ? 1 : 0) : /^\d+$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= least && value <= most)) throw new Error(`Cannot parse the schedule field "${field}": "${text}" is not between ${least} and ${most}`);
+    if (!(value >= least && value <= most))
+      throw new Error(`Cannot parse the schedule field "${field}": "${text}" is not between ${least} and ${most}`);
     return value;
   };
   for (const part of field.split(",")) {
     const [range = "", stepText] = part.split("/");
     const step = stepText === undefined ? 1 : Number(stepText);
-    if (!Number.isInteger(step) || step < 1) throw new Error(`Cannot parse the schedule field "${field}": step "${stepText}"`);
+    if (!Number.isInteger(step) || step < 1)
+      throw new Error(`Cannot parse the schedule field "${field}": step "${stepText}"`);
     const [firstText = "", lastText] = range.split("-");
     const any = range === "*" || range === "?";
     const first = any ? least : number(firstText);
@@ -85,7 +87,15 @@ function parseField(field: string, least: number, most: number, names: readonly 
 }
 
 function localClock(timeZone: string) {
-  const format = new Intl.DateTimeFormat("en-US", { timeZone, hourCycle: "h23", month: "numeric", day: "numeric", weekday: "short", hour: "numeric", minute: "numeric" });
+  const format = new Intl.DateTimeFormat("en-US", {
+    timeZone,
+    hourCycle: "h23",
+    month: "numeric",
+    day: "numeric",
+    weekday: "short",
+    hour: "numeric",
+    minute: "numeric",
+  });
   return (time: number) => {
     const parts = Object.fromEntries(format.formatToParts(time).map(({ type, value }) => [type, value]));
     return {

@@ -16,19 +16,29 @@ export type CronJobPlan = {
 const mostMissed = 100;
 
 export function planCronJob(cron: CronJob, jobs: readonly Job[], now: Date): CronJobPlan {
-  const plan: CronJobPlan = { create: undefined, delete: surplusJobs(cron, jobs), skipped: undefined, waitMs: undefined };
+  const plan: CronJobPlan = {
+    create: undefined,
+    delete: surplusJobs(cron, jobs),
+    skipped: undefined,
+    waitMs: undefined,
+  };
   const { spec, metadata } = cron;
   if (!spec || spec.suspend || metadata.deletionTimestamp !== undefined) return plan;
   let schedule;
   try {
     schedule = parseSchedule(spec.schedule);
   } catch (err) {
-    plan.skipped = { type: "Warning", reason: "UnparseableSchedule", message: `unparseable schedule: ${(err as Error).message}` };
+    plan.skipped = {
+      type: "Warning",
+      reason: "UnparseableSchedule",
+      message: `unparseable schedule: ${(err as Error).message}`,
+    };
     return plan;
   }
   const earliest = new Date(cron.status?.lastScheduleTime ?? metadata.creationTimestamp ?? now);
   const deadline = spec.startingDeadlineSeconds;
-  const from = deadline === undefined ? earliest : new Date(Math.max(earliest.getTime(), now.getTime() - deadline * 1000));
+  const from =
+    deadline === undefined ? earliest : new Date(Math.max(earliest.getTime(), now.getTime() - deadline * 1000));
   let due: Date | undefined;
   let missed = 0;
   let next = nextTime(schedule, from, spec.timeZone);
@@ -39,7 +49,11 @@ export function planCronJob(cron: CronJob, jobs: readonly Job[], now: Date): Cro
     if (missed > mostMissed) break;
   }
   if (missed > mostMissed) {
-    plan.skipped = { type: "Warning", reason: "TooManyMissedTimes", message: "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew" };
+    plan.skipped = {
+      type: "Warning",
+      reason: "TooManyMissedTimes",
+      message: "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew",
+    };
     due = new Date(Math.floor(now.getTime() / 60_000) * 60_000);
     next = nextTime(schedule, now, spec.timeZone);
   }
@@ -49,7 +63,11 @@ export function planCronJob(cron: CronJob, jobs: readonly Job[], now: Date): Cro
   if (jobs.some((one) => one.metadata.name === job.metadata.name)) return plan;
   const running = jobs.filter((one) => !isFinished(one));
   if (spec.concurrencyPolicy === "Forbid" && running.length > 0) {
-    plan.skipped = { type: "Normal", reason: "JobAlreadyActive", message: "Not starting job because prior execution is running and concurrency policy is Forbid" };
+    plan.skipped = {
+      type: "Normal",
+      reason: "JobAlreadyActive",
+      message: "Not starting job because prior execution is running and concurrency policy is Forbid",
+    };
     return plan;
   }
   if (spec.concurrencyPolicy === "Replace") plan.delete.push(...running);
@@ -64,7 +82,10 @@ function jobOf(cron: CronJob, at: Date): Job {
       name: `${cron.metadata.name}-${Math.floor(at.getTime() / 60_000)}`,
       namespace: cron.metadata.namespace,
       labels: { ...template?.metadata?.labels },
-      annotations: { ...template?.metadata?.annotations, "batch.kubernetes.io/cronjob-scheduled-timestamp": at.toISOString().replace(/\.\d+Z$/, "Z") },
+      annotations: {
+        ...template?.metadata?.annotations,
+        "batch.kubernetes.io/cronjob-scheduled-timestamp": at.toISOString().replace(/\.\d+Z$/, "Z"),
+      },
       ownerReferences: [ownerReferenceTo(cron, cronJobs)],
     },
     spec: template?.spec,
@@ -76,7 +97,11 @@ function surplusJobs(cron: CronJob, jobs: readonly Job[]): Job[] {
   const started = (job: Job) => job.status?.startTime ?? job.metadata.creationTimestamp ?? "";
   const ended = (type: string) =>
     jobs
-      .filter((job) => (job.status?.conditions ?? []).some((one) => one.type === type && one.status === "True") && job.metadata.deletionTimestamp === undefined)
+      .filter(
+        (job) =>
+          (job.status?.conditions ?? []).some((one) => one.type === type && one.status === "True") &&
+          job.metadata.deletionTimestamp === undefined,
+      )
       .sort((a, b) => (started(a) < started(b) ? -1 : 1));
   const beyond = (all: Job[], limit: number) => all.slice(0, Math.max(0, all.length - limit));
   return [

@@ -20,7 +20,8 @@ for (const [schedule, after, next, zone] of times) {
 }
 
 test("schedules that are none are refused", () => {
-  for (const bad of ["* * * *", "60 * * * *", "a * * * *", "*/0 * * * *"]) assert.throws(() => parseSchedule(bad), /Cannot parse/, bad);
+  for (const bad of ["* * * *", "60 * * * *", "a * * * *", "*/0 * * * *"])
+    assert.throws(() => parseSchedule(bad), /Cannot parse/, bad);
 });
 
 const cron = (more: Partial<NonNullable<CronJob["spec"]>> = {}, last?: string): CronJob => ({
@@ -28,7 +29,10 @@ const cron = (more: Partial<NonNullable<CronJob["spec"]>> = {}, last?: string): 
   spec: { schedule: "*/10 * * * *", jobTemplate: { spec: { template: {} } }, ...more },
   status: last ? { lastScheduleTime: last } : {},
 });
-const job = (name: string, type?: string): Job => ({ metadata: { name, creationTimestamp: name }, status: type ? { startTime: name, conditions: [{ type, status: "True" }] } : {} });
+const job = (name: string, type?: string): Job => ({
+  metadata: { name, creationTimestamp: name },
+  status: type ? { startTime: name, conditions: [{ type, status: "True" }] } : {},
+});
 
 test("cron job starts the latest due job once, under the name of its minute", () => {
   const now = new Date("2026-01-01T00:25:00Z");
@@ -49,6 +53,13 @@ test("cron job honours its concurrency policy and history limits", () => {
   const replace = planCronJob(cron({ concurrencyPolicy: "Replace" }), running, now);
   assert.deepEqual([replace.create !== undefined, replace.delete.length], [true, 1]);
   const history = [job("1", "Complete"), job("2", "Complete"), job("3", "Failed"), job("4", "Failed")];
-  const surplus = planCronJob(cron({ successfulJobsHistoryLimit: 1, failedJobsHistoryLimit: 0 }, "2026-01-01T00:20:00Z"), history, now);
-  assert.deepEqual(surplus.delete.map((one) => one.metadata.name), ["1", "3", "4"]);
+  const surplus = planCronJob(
+    cron({ successfulJobsHistoryLimit: 1, failedJobsHistoryLimit: 0 }, "2026-01-01T00:20:00Z"),
+    history,
+    now,
+  );
+  assert.deepEqual(
+    surplus.delete.map((one) => one.metadata.name),
+    ["1", "3", "4"],
+  );
 });

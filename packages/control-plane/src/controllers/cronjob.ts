@@ -48,12 +48,23 @@ export async function runCronJobController(context: ControllerContext): Promise<
     return plan.waitMs === undefined ? undefined : { requeueAfterMs: plan.waitMs + 100 };
   };
 
-  const writeStatus = async (cron: CronJob, owned: readonly Job[], started: Job | undefined, scheduledAt: Date | undefined) => {
+  const writeStatus = async (
+    cron: CronJob,
+    owned: readonly Job[],
+    started: Job | undefined,
+    scheduledAt: Date | undefined,
+  ) => {
     const running = [...owned.filter((job) => !isFinished(job)), ...(started ? [started] : [])];
     const ends = owned.flatMap((job) => (job.status?.completionTime ? [job.status.completionTime] : [])).sort();
     const lastSuccessfulTime = ends.at(-1) ?? cron.status?.lastSuccessfulTime;
     const status = {
-      active: running.map(({ metadata }) => ({ apiVersion: "batch/v1", kind: "Job", name: metadata.name, namespace: metadata.namespace, uid: metadata.uid })),
+      active: running.map(({ metadata }) => ({
+        apiVersion: "batch/v1",
+        kind: "Job",
+        name: metadata.name,
+        namespace: metadata.namespace,
+        uid: metadata.uid,
+      })),
       lastScheduleTime: scheduledAt ? wireTime(scheduledAt) : cron.status?.lastScheduleTime,
       ...(lastSuccessfulTime ? { lastSuccessfulTime } : {}),
     };

@@ -5,7 +5,11 @@ import { certificateSigningRequests } from "@underlay/kube/resources";
 import { WorkQueue, type Requeue } from "@underlay/kube/workqueue";
 import { runQueue, type ControllerContext } from "./context.ts";
 
-type Decision = { do: "approve"; reason: string; message: string } | { do: "sign"; usage: "server" | "client" } | { do: "delete" } | { do: "wait"; ms: number };
+type Decision =
+  | { do: "approve"; reason: string; message: string }
+  | { do: "sign"; usage: "server" | "client" }
+  | { do: "delete" }
+  | { do: "wait"; ms: number };
 
 const signers: Record<string, "server" | "client"> = {
   "kubernetes.io/kubelet-serving": "server",
@@ -29,7 +33,11 @@ export function decideRequest(request: CertificateSigningRequest, now: Date): De
   if (approved) return { do: "sign", usage };
   if (isNodesOwn(request)) {
     const what = spec.signerName === "kubernetes.io/kubelet-serving" ? "kubelet serving" : "kubelet client";
-    return { do: "approve", reason: "AutoApproved", message: `Auto approving ${what} certificate after SubjectAccessReview.` };
+    return {
+      do: "approve",
+      reason: "AutoApproved",
+      message: `Auto approving ${what} certificate after SubjectAccessReview.`,
+    };
   }
   return { do: "wait", ms: keepFor - age };
 }
@@ -39,7 +47,8 @@ function isNodesOwn({ spec }: CertificateSigningRequest): boolean {
   const groups = spec.groups ?? [];
   const node = spec.username?.startsWith("system:node:") === true && groups.includes("system:nodes");
   if (spec.signerName === "kubernetes.io/kubelet-serving") return node;
-  if (spec.signerName === "kubernetes.io/kube-apiserver-client-kubelet") return node || groups.includes("system:bootstrappers");
+  if (spec.signerName === "kubernetes.io/kube-apiserver-client-kubelet")
+    return node || groups.includes("system:bootstrappers");
   return false;
 }
 
@@ -61,7 +70,14 @@ export async function runCertificateController(context: ControllerContext): Prom
         return client.delete(certificateSigningRequests, name);
       case "approve": {
         const time = wireTime(now);
-        const condition = { type: "Approved", status: "True", reason: decision.reason, message: decision.message, lastUpdateTime: time, lastTransitionTime: time };
+        const condition = {
+          type: "Approved",
+          status: "True",
+          reason: decision.reason,
+          message: decision.message,
+          lastUpdateTime: time,
+          lastTransitionTime: time,
+        };
         const status = { ...request.status, conditions: [...(request.status?.conditions ?? []), condition] };
         await client.update(certificateSigningRequests, { ...request, status }, { subresource: "approval" });
         return;
@@ -71,7 +87,10 @@ export async function runCertificateController(context: ControllerContext): Prom
         const { signRequest } = await import("@underlay/pki/authority");
         const pem = Buffer.from(request.spec.request, "base64").toString("utf8");
         const certificate = Buffer.from(await signRequest(authority, pem, decision.usage)).toString("base64");
-        await client.updateStatus(certificateSigningRequests, { ...request, status: { ...request.status, certificate } });
+        await client.updateStatus(certificateSigningRequests, {
+          ...request,
+          status: { ...request.status, certificate },
+        });
         return;
       }
     }

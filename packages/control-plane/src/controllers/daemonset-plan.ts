@@ -28,7 +28,9 @@ export function daemonTolerations(spec: PodSpec | undefined): Tolerations {
     ...(spec?.hostNetwork ? [noSchedule("node.kubernetes.io/network-unavailable")] : []),
   ];
   const own = spec?.tolerations ?? [];
-  const missing = always.filter((one) => !own.some((o) => o.key === one.key && o.effect === one.effect && o.operator === one.operator));
+  const missing = always.filter(
+    (one) => !own.some((o) => o.key === one.key && o.effect === one.effect && o.operator === one.operator),
+  );
   return [...own, ...missing];
 }
 
@@ -36,8 +38,12 @@ export function daemonTolerations(spec: PodSpec | undefined): Tolerations {
 export function daemonPodSpec(spec: PodSpec, node: string): PodSpec {
   const pin = { key: "metadata.name", operator: "In", values: [node] };
   const old = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
-  const nodeSelectorTerms = old && old.length > 0 ? old.map((term) => ({ ...term, matchFields: [pin] })) : [{ matchFields: [pin] }];
-  const nodeAffinity = { ...spec.affinity?.nodeAffinity, requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } };
+  const nodeSelectorTerms =
+    old && old.length > 0 ? old.map((term) => ({ ...term, matchFields: [pin] })) : [{ matchFields: [pin] }];
+  const nodeAffinity = {
+    ...spec.affinity?.nodeAffinity,
+    requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms },
+  };
   return { ...spec, affinity: { ...spec.affinity, nodeAffinity }, tolerations: daemonTolerations(spec) };
 }
 
@@ -47,7 +53,8 @@ export function placement(set: DaemonSet, node: Node): { run: boolean; stay: boo
   if (spec?.nodeName && spec.nodeName !== node.metadata.name) return { run: false, stay: false };
   if (!matchesNodeAffinity(spec, node)) return { run: false, stay: false };
   const tolerations = daemonTolerations(spec);
-  if (untoleratedTaint(node, tolerations)) return { run: false, stay: untoleratedTaint(node, tolerations, ["NoExecute"]) === undefined };
+  if (untoleratedTaint(node, tolerations))
+    return { run: false, stay: untoleratedTaint(node, tolerations, ["NoExecute"]) === undefined };
   return { run: true, stay: true };
 }
 
@@ -65,7 +72,13 @@ export function podsByNode(pods: readonly Pod[]): Map<string, Pod[]> {
   return byNode;
 }
 
-export function planDaemonSet(set: DaemonSet, nodes: readonly Node[], pods: readonly Pod[], hash: string, now: Date): DaemonSetPlan {
+export function planDaemonSet(
+  set: DaemonSet,
+  nodes: readonly Node[],
+  pods: readonly Pod[],
+  hash: string,
+  now: Date,
+): DaemonSetPlan {
   const byNode = podsByNode(pods);
   const plan: DaemonSetPlan = { create: [], delete: [] };
   const surge = rollingLimits(set, nodes).maxSurge > 0;
@@ -84,7 +97,8 @@ export function planDaemonSet(set: DaemonSet, nodes: readonly Node[], pods: read
   for (const [name, there] of byNode) {
     // Pods of nodes that are gone and that never got there; those bound are the pod collector's.
     if (name !== "" && !known.has(name)) {
-      for (const pod of there) if (!pod.spec?.nodeName && !isPodTerminating(pod)) plan.delete.push({ pod, why: "misplaced" });
+      for (const pod of there)
+        if (!pod.spec?.nodeName && !isPodTerminating(pod)) plan.delete.push({ pod, why: "misplaced" });
     }
   }
   if (plan.create.length > 0 || plan.delete.length > 0) return plan;
@@ -93,7 +107,9 @@ export function planDaemonSet(set: DaemonSet, nodes: readonly Node[], pods: read
 
 /** One pod a node is enough, two (old and its successor) while surging; the oldest stays. */
 function surplus(set: DaemonSet, pods: readonly Pod[], hash: string, surge: boolean, now: Date): Pod[] {
-  const running = pods.filter((pod) => !isPodTerminating(pod)).sort((a, b) => ((a.metadata.creationTimestamp ?? "") < (b.metadata.creationTimestamp ?? "") ? -1 : 1));
+  const running = pods
+    .filter((pod) => !isPodTerminating(pod))
+    .sort((a, b) => ((a.metadata.creationTimestamp ?? "") < (b.metadata.creationTimestamp ?? "") ? -1 : 1));
   if (running.length <= 1) return [];
   if (!surge) return running.slice(1);
   const current = running.filter((pod) => pod.metadata.labels?.[revisionHashLabel] === hash);
@@ -104,17 +120,30 @@ function surplus(set: DaemonSet, pods: readonly Pod[], hash: string, surge: bool
 }
 
 /** Rolling update: delete old pods while no more than maxUnavailable are missing, or surge first. */
-function planUpdate(set: DaemonSet, nodes: readonly Node[], byNode: Map<string, Pod[]>, hash: string, now: Date): DaemonSetPlan {
+function planUpdate(
+  set: DaemonSet,
+  nodes: readonly Node[],
+  byNode: Map<string, Pod[]>,
+  hash: string,
+  now: Date,
+): DaemonSetPlan {
   const { maxUnavailable, maxSurge } = rollingLimits(set, nodes);
   const minReadySeconds = set.spec?.minReadySeconds ?? 0;
   const current = (pod: Pod) => pod.metadata.labels?.[revisionHashLabel] === hash;
   if (maxSurge > 0) {
     const wanting = nodes.filter((node) => {
       const here = byNode.get(node.metadata.name ?? "") ?? [];
-      return placement(set, node).run && here.some((pod) => !current(pod) && !isPodTerminating(pod)) && !here.some(current);
+      return (
+        placement(set, node).run && here.some((pod) => !current(pod) && !isPodTerminating(pod)) && !here.some(current)
+      );
     });
-    const surging = [...byNode.values()].filter((here) => here.some((pod) => !current(pod)) && here.some(current)).length;
-    return { create: wanting.slice(0, Math.max(0, maxSurge - surging)).map((node) => node.metadata.name ?? ""), delete: [] };
+    const surging = [...byNode.values()].filter(
+      (here) => here.some((pod) => !current(pod)) && here.some(current),
+    ).length;
+    return {
+      create: wanting.slice(0, Math.max(0, maxSurge - surging)).map((node) => node.metadata.name ?? ""),
+      delete: [],
+    };
   }
   let unavailable = 0;
   const idleOld: Pod[] = [];
@@ -164,14 +193,17 @@ export function daemonSetStatus(set: DaemonSet, nodes: readonly Node[], pods: re
       continue;
     }
     status.desiredNumberScheduled += 1;
-    const [oldest] = [...here].sort((a, b) => ((a.metadata.creationTimestamp ?? "") < (b.metadata.creationTimestamp ?? "") ? -1 : 1));
+    const [oldest] = [...here].sort((a, b) =>
+      (a.metadata.creationTimestamp ?? "") < (b.metadata.creationTimestamp ?? "") ? -1 : 1,
+    );
     if (!oldest) continue;
     status.currentNumberScheduled += 1;
     if (isPodReady(oldest)) {
       status.numberReady += 1;
       if (isPodAvailable(oldest, set.spec?.minReadySeconds ?? 0, now)) status.numberAvailable += 1;
     }
-    if (here.some((pod) => pod.metadata.labels?.[revisionHashLabel] === hash && !isPodTerminating(pod))) status.updatedNumberScheduled += 1;
+    if (here.some((pod) => pod.metadata.labels?.[revisionHashLabel] === hash && !isPodTerminating(pod)))
+      status.updatedNumberScheduled += 1;
   }
   status.numberUnavailable = status.desiredNumberScheduled - status.numberAvailable;
   return status;

@@ -1,5 +1,12 @@
 /** DaemonSet controller: observes nodes and daemon pods, applies planDaemonSet, writes the status. */
-import { controllerOf, keyOf, type ControllerRevision, type DaemonSet, type Node, type Pod } from "@underlay/kube/objects";
+import {
+  controllerOf,
+  keyOf,
+  type ControllerRevision,
+  type DaemonSet,
+  type Node,
+  type Pod,
+} from "@underlay/kube/objects";
 import { isPodTerminating } from "@underlay/kube/pod";
 import { controllerRevisions, daemonSets, nodes, pods } from "@underlay/kube/resources";
 import { matchesLabelSelector } from "@underlay/kube/selectors";
@@ -10,7 +17,14 @@ import { daemonPodSpec, daemonSetStatus, planDaemonSet, type DaemonSetPlan } fro
 import { Expectations } from "./expectations.ts";
 import { podFromTemplate, PodControl, slowStart } from "./pod-control.ts";
 import { recheckAvailability } from "./replicaset.ts";
-import { deleteRevisions, ensureRevision, hashOfRevision, planRevision, revisionHashLabel, surplusRevisions } from "./revisions.ts";
+import {
+  deleteRevisions,
+  ensureRevision,
+  hashOfRevision,
+  planRevision,
+  revisionHashLabel,
+  surplusRevisions,
+} from "./revisions.ts";
 import { sameStatus } from "./status.ts";
 
 const failedPodBackoff = { firstMs: 1_000, longestMs: 15 * 60_000 };
@@ -48,7 +62,11 @@ export async function runDaemonSetController(context: ControllerContext): Promis
     if (key) expectations.deleted(key, pod.metadata.uid ?? "");
     onPod(pod);
   };
-  sets.on({ add: (set) => queue.add(keyOf(set)), update: (_old, set) => queue.add(keyOf(set)), delete: (set) => queue.add(keyOf(set)) });
+  sets.on({
+    add: (set) => queue.add(keyOf(set)),
+    update: (_old, set) => queue.add(keyOf(set)),
+    delete: (set) => queue.add(keyOf(set)),
+  });
   allNodes.on({
     add: addAll,
     update: (old, node) => {
@@ -77,12 +95,27 @@ export async function runDaemonSetController(context: ControllerContext): Promis
     const history = await claimObjects(
       client,
       { object: set, of: daemonSets, selector: set.spec.selector },
-      { of: controllerRevisions, candidates: [...revisions.byIndex("controller", set.metadata.uid ?? ""), ...revisions.byIndex("controller", orphansOf(set.metadata.namespace ?? ""))] },
+      {
+        of: controllerRevisions,
+        candidates: [
+          ...revisions.byIndex("controller", set.metadata.uid ?? ""),
+          ...revisions.byIndex("controller", orphansOf(set.metadata.namespace ?? "")),
+        ],
+      },
     );
-    const owner = { object: set, of: daemonSets, template: set.spec.template, collisionCount: set.status?.collisionCount ?? 0 };
+    const owner = {
+      object: set,
+      of: daemonSets,
+      template: set.spec.template,
+      collisionCount: set.status?.collisionCount ?? 0,
+    };
     const ensured = await ensureRevision(client, planRevision(owner, history));
     if ("collision" in ensured) {
-      const status = { ...daemonSetStatus(set, [], [], "", new Date()), ...set.status, collisionCount: owner.collisionCount + 1 };
+      const status = {
+        ...daemonSetStatus(set, [], [], "", new Date()),
+        ...set.status,
+        collisionCount: owner.collisionCount + 1,
+      };
       await client.updateStatus(daemonSets, { ...set, status });
       return;
     }
@@ -114,7 +147,12 @@ export async function runDaemonSetController(context: ControllerContext): Promis
     return claimObjects(client, { object: set, of: daemonSets, selector }, { of: pods, candidates });
   };
 
-  const apply = async (key: string, set: DaemonSet, plan: DaemonSetPlan, hash: string): Promise<{ retryMs: number | undefined; error: unknown }> => {
+  const apply = async (
+    key: string,
+    set: DaemonSet,
+    plan: DaemonSetPlan,
+    hash: string,
+  ): Promise<{ retryMs: number | undefined; error: unknown }> => {
     let retryMs: number | undefined;
     const deletions = plan.delete.filter(({ pod, why }) => {
       if (why !== "failed") return true;
@@ -124,10 +162,18 @@ export async function runDaemonSetController(context: ControllerContext): Promis
         return false;
       }
       const { name, namespace } = pod.metadata;
-      recorder.event(set, "Warning", "FailedDaemonPod", `Found failed daemon pod ${namespace}/${name} on node ${pod.spec?.nodeName}, will try to kill it`);
+      recorder.event(
+        set,
+        "Warning",
+        "FailedDaemonPod",
+        `Found failed daemon pod ${namespace}/${name} on node ${pod.spec?.nodeName}, will try to kill it`,
+      );
       return true;
     });
-    expectations.expect(key, { creations: plan.create.length, deletions: deletions.map(({ pod }) => pod.metadata.uid ?? "") });
+    expectations.expect(key, {
+      creations: plan.create.length,
+      deletions: deletions.map(({ pod }) => pod.metadata.uid ?? ""),
+    });
     let started = 0;
     const { error } = await slowStart(plan.create.length, async (i) => {
       started += 1;
@@ -165,7 +211,12 @@ export async function runDaemonSetController(context: ControllerContext): Promis
     return Math.max(0, wait);
   };
 
-  const cleanup = async (set: DaemonSet, history: readonly ControllerRevision[], owned: readonly Pod[], hash: string) => {
+  const cleanup = async (
+    set: DaemonSet,
+    history: readonly ControllerRevision[],
+    owned: readonly Pod[],
+    hash: string,
+  ) => {
     const inUse = new Set([hash, ...owned.map((pod) => pod.metadata.labels?.[revisionHashLabel] ?? "")]);
     await deleteRevisions(client, surplusRevisions(history, inUse, set.spec?.revisionHistoryLimit ?? 10));
   };
@@ -175,8 +226,11 @@ export async function runDaemonSetController(context: ControllerContext): Promis
 
 function daemonPod(set: DaemonSet, node: string, hash: string): Pod {
   const template = set.spec?.template ?? {};
-  const generation = set.metadata.annotations?.["deprecated.daemonset.template.generation"] ?? String(set.metadata.generation ?? 1);
-  const pod = podFromTemplate({ object: set, of: daemonSets }, template, { labels: { [revisionHashLabel]: hash, "pod-template-generation": generation } });
+  const generation =
+    set.metadata.annotations?.["deprecated.daemonset.template.generation"] ?? String(set.metadata.generation ?? 1);
+  const pod = podFromTemplate({ object: set, of: daemonSets }, template, {
+    labels: { [revisionHashLabel]: hash, "pod-template-generation": generation },
+  });
   return template.spec ? { ...pod, spec: daemonPodSpec(template.spec, node) } : pod;
 }
 

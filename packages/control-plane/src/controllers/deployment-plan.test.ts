@@ -5,16 +5,28 @@ import { planDeployment, type DeploymentStep } from "./deployment-plan.ts";
 import { deploymentStatus } from "./deployment-status.ts";
 
 const now = new Date("2026-01-01T00:00:00Z");
-const template = (image: string) => ({ metadata: { labels: { app: "web" } }, spec: { containers: [{ name: "c", image }] } });
+const template = (image: string) => ({
+  metadata: { labels: { app: "web" } },
+  spec: { containers: [{ name: "c", image }] },
+});
 
 function deployment(image: string, replicas: number, more: Partial<NonNullable<Deployment["spec"]>> = {}): Deployment {
   return {
     metadata: { name: "web", namespace: "shop", uid: "d", generation: 1, annotations: { note: "x" } },
-    spec: { replicas, selector: { matchLabels: { app: "web" } }, template: template(image), progressDeadlineSeconds: 600, ...more },
+    spec: {
+      replicas,
+      selector: { matchLabels: { app: "web" } },
+      template: template(image),
+      progressDeadlineSeconds: 600,
+      ...more,
+    },
   };
 }
 
-function set(image: string, sizes: { wanted: number; there?: number; available?: number; desired?: number; max?: number; revision?: number }): ReplicaSet {
+function set(
+  image: string,
+  sizes: { wanted: number; there?: number; available?: number; desired?: number; max?: number; revision?: number },
+): ReplicaSet {
   const { wanted, there = wanted, available = there, desired = 4, max = 5, revision = image.length } = sizes;
   const labelled = template(image);
   return {
@@ -57,7 +69,12 @@ function words(steps: DeploymentStep[]): string[] {
 
 const table: { what: string; of: Deployment; sets: ReplicaSet[]; oldPods?: boolean; steps: string[] }[] = [
   { what: "makes the first set whole", of: deployment("v", 4), sets: [], steps: ["new 4"] },
-  { what: "starts a rollout with what surge allows", of: deployment("vv", 4), sets: [set("v", { wanted: 4 })], steps: ["new 1"] },
+  {
+    what: "starts a rollout with what surge allows",
+    of: deployment("vv", 4),
+    sets: [set("v", { wanted: 4 })],
+    steps: ["new 1"],
+  },
   {
     what: "takes one old pod away while the new one is not available",
     of: deployment("vv", 4),
@@ -115,7 +132,12 @@ const table: { what: string; of: Deployment; sets: ReplicaSet[]; oldPods?: boole
     sets: [set("v", { wanted: 0, there: 0, max: 4 })],
     steps: ["new 4"],
   },
-  { what: "does not roll out while paused", of: deployment("vv", 4, { paused: true }), sets: [set("v", { wanted: 4 })], steps: [] },
+  {
+    what: "does not roll out while paused",
+    of: deployment("vv", 4, { paused: true }),
+    sets: [set("v", { wanted: 4 })],
+    steps: [],
+  },
 ];
 
 for (const { what, of, sets, oldPods = false, steps } of table) {
@@ -126,14 +148,21 @@ for (const { what, of, sets, oldPods = false, steps } of table) {
 
 test("a template differing in nulls, empty maps and the hash label is the same template", () => {
   const of = deployment("v", 4);
-  of.spec!.template = JSON.parse('{"metadata":{"creationTimestamp":null,"labels":{"app":"web"}},"spec":{"containers":[{"resources":{},"image":"v","name":"c"}]}}');
+  of.spec!.template = JSON.parse(
+    '{"metadata":{"creationTimestamp":null,"labels":{"app":"web"}},"spec":{"containers":[{"resources":{},"image":"v","name":"c"}]}}',
+  );
   assert.equal(planDeployment(of, [set("v", { wanted: 4 })], false).newSet?.metadata.name, "web-v");
 });
 
 test("a complete deployment forgets old sets beyond its history, oldest revision first", () => {
   const of = deployment("vvvv", 4, { revisionHistoryLimit: 1 });
   of.status = { observedGeneration: 1, replicas: 4, updatedReplicas: 4, availableReplicas: 4 };
-  const sets = [set("v", { wanted: 0 }), set("vv", { wanted: 0 }), set("vvv", { wanted: 0 }), set("vvvv", { wanted: 4 })];
+  const sets = [
+    set("v", { wanted: 0 }),
+    set("vv", { wanted: 0 }),
+    set("vvv", { wanted: 0 }),
+    set("vvvv", { wanted: 4 }),
+  ];
   assert.deepEqual(words(planDeployment(of, sets, false).steps), ["-web-v", "-web-vv"]);
 });
 
@@ -148,7 +177,8 @@ test("revision: the reused set gets the next number and remembers the old", () =
 
 test("status: conditions move from created over updated to available, and fail at the deadline", () => {
   const of = deployment("v", 2);
-  const reasonOf = (one: Deployment) => one.status?.conditions?.find((condition) => condition.type === "Progressing")?.reason;
+  const reasonOf = (one: Deployment) =>
+    one.status?.conditions?.find((condition) => condition.type === "Progressing")?.reason;
   const step = (sets: ReplicaSet[], at: Date) => {
     of.status = deploymentStatus(of, planDeployment(of, sets, false), at);
     return reasonOf(of);

@@ -38,7 +38,11 @@ export type DeploymentPlan = {
 
 type Sized = { set: ReplicaSet; replicas: number };
 
-export function planDeployment(deployment: Deployment, sets: readonly ReplicaSet[], oldPodsRunning: boolean): DeploymentPlan {
+export function planDeployment(
+  deployment: Deployment,
+  sets: readonly ReplicaSet[],
+  oldPodsRunning: boolean,
+): DeploymentPlan {
   const newSet = findNewSet(deployment, sets);
   const oldSets = byCreation(sets.filter((set) => set !== newSet));
   const base = { newSet, oldSets, rollout: false };
@@ -48,7 +52,8 @@ export function planDeployment(deployment: Deployment, sets: readonly ReplicaSet
     return { ...base, steps: steps.length > 0 ? steps : planCleanup(deployment, oldSets) };
   }
   const sync = planRevision(deployment, newSet, oldSets);
-  if (isResize(deployment, sets)) return { ...base, steps: [...sync, ...scaleInProportion(deployment, newSet, oldSets)] };
+  if (isResize(deployment, sets))
+    return { ...base, steps: [...sync, ...scaleInProportion(deployment, newSet, oldSets)] };
   const recreate = deployment.spec?.strategy?.type === "Recreate";
   const steps = recreate
     ? planRecreate(deployment, newSet, oldSets, oldPodsRunning)
@@ -92,23 +97,34 @@ export function rollingLimits(deployment: Deployment): { maxSurge: number; maxUn
 }
 
 /** Annotations and revision of the new set, and the Deployment's own revision. */
-function planRevision(deployment: Deployment, newSet: ReplicaSet | undefined, oldSets: readonly ReplicaSet[]): DeploymentStep[] {
+function planRevision(
+  deployment: Deployment,
+  newSet: ReplicaSet | undefined,
+  oldSets: readonly ReplicaSet[],
+): DeploymentStep[] {
   if (!newSet) return [];
   const steps: DeploymentStep[] = [];
   const revision = String(highestRevision(oldSets) + 1);
   const annotations = annotationsFor(deployment, newSet, revision);
   const minReadySeconds = deployment.spec?.minReadySeconds;
-  const changed = !sameStrings(annotations, newSet.metadata.annotations) || (newSet.spec?.minReadySeconds ?? 0) !== (minReadySeconds ?? 0);
+  const changed =
+    !sameStrings(annotations, newSet.metadata.annotations) ||
+    (newSet.spec?.minReadySeconds ?? 0) !== (minReadySeconds ?? 0);
   if (changed) {
     const set = withSpec({ ...newSet, metadata: { ...newSet.metadata, annotations } }, { minReadySeconds });
     steps.push({ do: "update-set", set, from: replicasOf(newSet), to: replicasOf(newSet) });
   }
   const current = annotations[revisionAnnotation] ?? revision;
-  if (deployment.metadata.annotations?.[revisionAnnotation] !== current) steps.push({ do: "annotate-deployment", revision: current });
+  if (deployment.metadata.annotations?.[revisionAnnotation] !== current)
+    steps.push({ do: "annotate-deployment", revision: current });
   return steps;
 }
 
-function planRolling(deployment: Deployment, newSet: ReplicaSet | undefined, oldSets: readonly ReplicaSet[]): DeploymentStep[] {
+function planRolling(
+  deployment: Deployment,
+  newSet: ReplicaSet | undefined,
+  oldSets: readonly ReplicaSet[],
+): DeploymentStep[] {
   const wanted = replicasOf(deployment);
   if (!newSet) return planNewSet(deployment, oldSets, rollingNewReplicas(deployment, 0, oldSets));
   const current = replicasOf(newSet);
@@ -151,7 +167,12 @@ function planOldDown(deployment: Deployment, newSet: ReplicaSet, oldSets: readon
   return old.flatMap(({ set, replicas }) => (replicas === replicasOf(set) ? [] : resize(deployment, set, replicas)));
 }
 
-function planRecreate(deployment: Deployment, newSet: ReplicaSet | undefined, oldSets: readonly ReplicaSet[], oldPodsRunning: boolean): DeploymentStep[] {
+function planRecreate(
+  deployment: Deployment,
+  newSet: ReplicaSet | undefined,
+  oldSets: readonly ReplicaSet[],
+  oldPodsRunning: boolean,
+): DeploymentStep[] {
   const active = oldSets.filter((set) => replicasOf(set) > 0);
   if (active.length > 0) return active.flatMap((set) => resize(deployment, set, 0));
   if (oldPodsRunning || oldSets.some((set) => (set.status?.replicas ?? 0) > 0)) return [];
@@ -169,7 +190,12 @@ function planNewSet(deployment: Deployment, oldSets: readonly ReplicaSet[], repl
   const set: ReplicaSet = {
     apiVersion: "apps/v1",
     kind: "ReplicaSet",
-    metadata: { name: `${name}-${hash}`, namespace, labels, ownerReferences: [ownerReferenceTo(deployment, deployments)] },
+    metadata: {
+      name: `${name}-${hash}`,
+      namespace,
+      labels,
+      ownerReferences: [ownerReferenceTo(deployment, deployments)],
+    },
     spec: {
       replicas,
       minReadySeconds: deployment.spec?.minReadySeconds,
@@ -181,7 +207,12 @@ function planNewSet(deployment: Deployment, oldSets: readonly ReplicaSet[], repl
     },
   };
   set.metadata.annotations = { ...annotationsFor(deployment, set, revision), ...sizeAnnotations(deployment) };
-  return [{ do: "create-set", set }, ...(deployment.metadata.annotations?.[revisionAnnotation] === revision ? [] : [{ do: "annotate-deployment" as const, revision }])];
+  return [
+    { do: "create-set", set },
+    ...(deployment.metadata.annotations?.[revisionAnnotation] === revision
+      ? []
+      : [{ do: "annotate-deployment" as const, revision }]),
+  ];
 }
 
 /** A change of spec.replicas alone: some active set still remembers another wish. */
@@ -193,7 +224,11 @@ function isResize(deployment: Deployment, sets: readonly ReplicaSet[]): boolean 
 }
 
 /** Scaling in the middle of a rollout keeps the proportions of the active sets. */
-function scaleInProportion(deployment: Deployment, newSet: ReplicaSet | undefined, oldSets: readonly ReplicaSet[]): DeploymentStep[] {
+function scaleInProportion(
+  deployment: Deployment,
+  newSet: ReplicaSet | undefined,
+  oldSets: readonly ReplicaSet[],
+): DeploymentStep[] {
   const wanted = replicasOf(deployment);
   const all = newSet ? [...oldSets, newSet] : [...oldSets];
   const active = all.filter((set) => replicasOf(set) > 0);
@@ -201,7 +236,8 @@ function scaleInProportion(deployment: Deployment, newSet: ReplicaSet | undefine
     const only = active[0] ?? newSet ?? oldSets.at(-1);
     return only ? resize(deployment, only, wanted) : [];
   }
-  if (newSet && isSaturated(deployment, newSet)) return oldSets.filter((set) => replicasOf(set) > 0).flatMap((set) => resize(deployment, set, 0));
+  if (newSet && isSaturated(deployment, newSet))
+    return oldSets.filter((set) => replicasOf(set) > 0).flatMap((set) => resize(deployment, set, 0));
   if (deployment.spec?.strategy?.type === "Recreate") return [];
   const allowed = wanted > 0 ? wanted + rollingLimits(deployment).maxSurge : 0;
   const toAdd = allowed - sum(active, replicasOf);
@@ -225,7 +261,8 @@ function proportionOf(deployment: Deployment, set: ReplicaSet, left: number, gro
   const size = replicasOf(set);
   const wanted = replicasOf(deployment);
   const before = Number(set.metadata.annotations?.[maxAnnotation] ?? deployment.status?.replicas ?? 0) || 1;
-  const share = wanted === 0 ? -size : Math.round((size * (wanted + rollingLimits(deployment).maxSurge)) / before) - size;
+  const share =
+    wanted === 0 ? -size : Math.round((size * (wanted + rollingLimits(deployment).maxSurge)) / before) - size;
   return growing ? Math.max(0, Math.min(share, left)) : Math.min(0, Math.max(share, left));
 }
 
@@ -257,14 +294,23 @@ function resize(deployment: Deployment, set: ReplicaSet, replicas: number): Depl
   const annotations = { ...set.metadata.annotations, ...sizeAnnotations(deployment) };
   const from = replicasOf(set);
   if (from === replicas && sameStrings(annotations, set.metadata.annotations)) return [];
-  return [{ do: "update-set", set: withSpec({ ...set, metadata: { ...set.metadata, annotations } }, { replicas }), from, to: replicas }];
+  return [
+    {
+      do: "update-set",
+      set: withSpec({ ...set, metadata: { ...set.metadata, annotations } }, { replicas }),
+      from,
+      to: replicas,
+    },
+  ];
 }
 
 /** Two updates of one set become one, with the annotations of both and the later size. */
 function mergeSteps(steps: DeploymentStep[]): DeploymentStep[] {
   const merged: DeploymentStep[] = [];
   for (const step of steps) {
-    const earlier = merged.findIndex((one) => step.do === "update-set" && one.do === "update-set" && one.set.metadata.name === step.set.metadata.name);
+    const earlier = merged.findIndex(
+      (one) => step.do === "update-set" && one.do === "update-set" && one.set.metadata.name === step.set.metadata.name,
+    );
     const before = merged[earlier];
     if (step.do !== "update-set" || before?.do !== "update-set") {
       merged.push(step);
@@ -279,7 +325,9 @@ function mergeSteps(steps: DeploymentStep[]): DeploymentStep[] {
 
 function pickSize(set: ReplicaSet): Record<string, string> {
   const all = set.metadata.annotations ?? {};
-  return Object.fromEntries([desiredAnnotation, maxAnnotation].flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
+  return Object.fromEntries(
+    [desiredAnnotation, maxAnnotation].flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])),
+  );
 }
 
 function sizeAnnotations(deployment: Deployment): Record<string, string> {
@@ -290,11 +338,13 @@ function sizeAnnotations(deployment: Deployment): Record<string, string> {
 /** The set's annotations with the Deployment's copied in, and the revision when it is higher. */
 function annotationsFor(deployment: Deployment, set: ReplicaSet, revision: string): Record<string, string> {
   const annotations: Record<string, string> = { ...set.metadata.annotations };
-  for (const [name, value] of Object.entries(deployment.metadata.annotations ?? {})) if (!notCopied.has(name)) annotations[name] = value;
+  for (const [name, value] of Object.entries(deployment.metadata.annotations ?? {}))
+    if (!notCopied.has(name)) annotations[name] = value;
   const had = annotations[revisionAnnotation];
   if (had === undefined || Number(had) < Number(revision)) {
     annotations[revisionAnnotation] = revision;
-    if (had !== undefined) annotations[historyAnnotation] = [annotations[historyAnnotation], had].filter(Boolean).join(",");
+    if (had !== undefined)
+      annotations[historyAnnotation] = [annotations[historyAnnotation], had].filter(Boolean).join(",");
   }
   return annotations;
 }

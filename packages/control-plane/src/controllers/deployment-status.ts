@@ -35,26 +35,47 @@ function conditionsOf(deployment: Deployment, plan: DeploymentPlan, status: Stat
   let conditions = put(
     deployment.status?.conditions ?? [],
     enough
-      ? { type: "Available", status: "True", reason: "MinimumReplicasAvailable", message: "Deployment has minimum availability." }
-      : { type: "Available", status: "False", reason: "MinimumReplicasUnavailable", message: "Deployment does not have minimum availability." },
+      ? {
+          type: "Available",
+          status: "True",
+          reason: "MinimumReplicasAvailable",
+          message: "Deployment has minimum availability.",
+        }
+      : {
+          type: "Available",
+          status: "False",
+          reason: "MinimumReplicasUnavailable",
+          message: "Deployment does not have minimum availability.",
+        },
     now,
   );
   const progress = progressOf(deployment, plan, status, now);
   if (progress) conditions = put(conditions, progress, now, isMoving(deployment.status, status));
   conditions = conditions.filter((condition) => condition.type !== "ReplicaFailure");
-  const failure = [plan.newSet, ...plan.oldSets].map((set) => findCondition(set?.status?.conditions, "ReplicaFailure")).find(Boolean);
+  const failure = [plan.newSet, ...plan.oldSets]
+    .map((set) => findCondition(set?.status?.conditions, "ReplicaFailure"))
+    .find(Boolean);
   if (failure) {
-    conditions = put([...conditions, ...(deployment.status?.conditions ?? []).filter((c) => c.type === "ReplicaFailure")], {
-      type: "ReplicaFailure",
-      status: "True",
-      reason: failure.reason,
-      message: failure.message,
-    }, now);
+    conditions = put(
+      [...conditions, ...(deployment.status?.conditions ?? []).filter((c) => c.type === "ReplicaFailure")],
+      {
+        type: "ReplicaFailure",
+        status: "True",
+        reason: failure.reason,
+        message: failure.message,
+      },
+      now,
+    );
   }
   return conditions;
 }
 
-function progressOf(deployment: Deployment, plan: DeploymentPlan, status: Status, now: Date): Omit<Condition, "lastTransitionTime"> | undefined {
+function progressOf(
+  deployment: Deployment,
+  plan: DeploymentPlan,
+  status: Status,
+  now: Date,
+): Omit<Condition, "lastTransitionTime"> | undefined {
   if (deployment.spec?.progressDeadlineSeconds === undefined) return undefined;
   const old = findCondition(deployment.status?.conditions, "Progressing");
   if (deployment.spec.paused) {
@@ -68,9 +89,16 @@ function progressOf(deployment: Deployment, plan: DeploymentPlan, status: Status
   const created = plan.steps.find((step) => step.do === "create-set");
   if (created) {
     const name = created.set.metadata.name;
-    return { type: "Progressing", status: "True", reason: "NewReplicaSetCreated", message: `Created new replica set "${name}"` };
+    return {
+      type: "Progressing",
+      status: "True",
+      reason: "NewReplicaSetCreated",
+      message: `Created new replica set "${name}"`,
+    };
   }
-  const subject = plan.newSet ? `ReplicaSet "${plan.newSet.metadata.name}"` : `Deployment "${deployment.metadata.name}"`;
+  const subject = plan.newSet
+    ? `ReplicaSet "${plan.newSet.metadata.name}"`
+    : `Deployment "${deployment.metadata.name}"`;
   if (!old && plan.newSet) {
     const message = `Found new replica set "${plan.newSet.metadata.name}"`;
     return { type: "Progressing", status: "True", reason: "FoundNewReplicaSet", message };
@@ -79,14 +107,24 @@ function progressOf(deployment: Deployment, plan: DeploymentPlan, status: Status
   const done = status.replicas === status.updatedReplicas && old?.reason === "NewReplicaSetAvailable";
   if (done) return undefined;
   if (isComplete(deployment, status)) {
-    return { type: "Progressing", status: "True", reason: "NewReplicaSetAvailable", message: `${subject} has successfully progressed.` };
+    return {
+      type: "Progressing",
+      status: "True",
+      reason: "NewReplicaSetAvailable",
+      message: `${subject} has successfully progressed.`,
+    };
   }
   if (isMoving(deployment.status, status)) {
     return { type: "Progressing", status: "True", reason: "ReplicaSetUpdated", message: `${subject} is progressing.` };
   }
   const left = progressLeftMs(deployment, now);
   if (left !== undefined && left <= 0) {
-    return { type: "Progressing", status: "False", reason: "ProgressDeadlineExceeded", message: `${subject} has timed out progressing.` };
+    return {
+      type: "Progressing",
+      status: "False",
+      reason: "ProgressDeadlineExceeded",
+      message: `${subject} has timed out progressing.`,
+    };
   }
   return undefined;
 }
@@ -112,7 +150,12 @@ function isMoving(old: Status | undefined, status: Status): boolean {
 }
 
 /** Puts a condition; one with the same status and reason stays untouched unless `refresh` moves lastUpdateTime. */
-function put(conditions: readonly Condition[], next: Omit<Condition, "lastTransitionTime">, now: Date, refresh = false): Condition[] {
+function put(
+  conditions: readonly Condition[],
+  next: Omit<Condition, "lastTransitionTime">,
+  now: Date,
+  refresh = false,
+): Condition[] {
   const old = findCondition(conditions, next.type);
   if (old && old.status === next.status && old.reason === next.reason && !refresh) return [...conditions];
   const lastTransitionTime = old?.status === next.status ? old.lastTransitionTime : wireTime(now);

@@ -30,7 +30,11 @@ export async function runDeploymentController(context: ControllerContext): Promi
       if (matchesLabelSelector(deployment.spec?.selector, set.metadata.labels)) queue.add(keyOf(deployment));
     }
   };
-  all.on({ add: (d) => queue.add(keyOf(d)), update: (_old, d) => queue.add(keyOf(d)), delete: (d) => queue.add(keyOf(d)) });
+  all.on({
+    add: (d) => queue.add(keyOf(d)),
+    update: (_old, d) => queue.add(keyOf(d)),
+    delete: (d) => queue.add(keyOf(d)),
+  });
   sets.on({ add: onSet, update: (_old, set) => onSet(set), delete: onSet });
   // Recreate waits for the last old pod to be gone.
   allPods.on({
@@ -51,7 +55,9 @@ export async function runDeploymentController(context: ControllerContext): Promi
     const owned = await claimObjects(client, owner, { of: replicaSets, candidates });
     const hash = (set: ReplicaSet | undefined) => set?.metadata.uid ?? "";
     const seen = planDeployment(deployment, owned, false);
-    const oldPodsRunning = seen.oldSets.some((set) => allPods.byIndex("controller", hash(set)).some((pod) => !isPodTerminal(pod)));
+    const oldPodsRunning = seen.oldSets.some((set) =>
+      allPods.byIndex("controller", hash(set)).some((pod) => !isPodTerminal(pod)),
+    );
     const plan = oldPodsRunning ? planDeployment(deployment, owned, true) : seen;
     const now = new Date();
     let current = deployment;
@@ -91,7 +97,13 @@ export async function runDeploymentController(context: ControllerContext): Promi
     try {
       await client.create(replicaSets, set);
       const replicas = set.spec?.replicas ?? 0;
-      if (replicas > 0) recorder.event(deployment, "Normal", "ScalingReplicaSet", `Scaled up replica set ${set.metadata.name} from 0 to ${replicas}`);
+      if (replicas > 0)
+        recorder.event(
+          deployment,
+          "Normal",
+          "ScalingReplicaSet",
+          `Scaled up replica set ${set.metadata.name} from 0 to ${replicas}`,
+        );
     } catch (err) {
       if (!isAlreadyExists(err)) throw err;
       const { name = "", namespace } = set.metadata;

@@ -14,7 +14,10 @@ type AggregatedList = {
     }[];
   }[];
 };
-type ResourceList = { groupVersion: string; resources?: { name: string; kind: string; namespaced: boolean; verbs?: string[] }[] };
+type ResourceList = {
+  groupVersion: string;
+  resources?: { name: string; kind: string; namespaced: boolean; verbs?: string[] }[];
+};
 type GroupList = { groups?: { name: string; versions: { groupVersion: string }[] }[] };
 
 const aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
@@ -44,14 +47,24 @@ function fromAggregated(list: AggregatedList): Discovered[] {
 
 async function discoverByGroup(client: KubeClient): Promise<Discovered[]> {
   const { groups = [] } = await client.request<GroupList>("GET", "/apis");
-  const paths = ["/api/v1", ...groups.flatMap(({ versions }) => versions.map(({ groupVersion }) => `/apis/${groupVersion}`))];
+  const paths = [
+    "/api/v1",
+    ...groups.flatMap(({ versions }) => versions.map(({ groupVersion }) => `/apis/${groupVersion}`)),
+  ];
   const lists = await Promise.all(paths.map((path) => client.request<ResourceList>("GET", path)));
   return lists.flatMap(({ groupVersion, resources = [] }) => {
     const slash = groupVersion.indexOf("/");
     const group = slash < 0 ? "" : groupVersion.slice(0, slash);
     return resources
       .filter(({ name }) => !name.includes("/"))
-      .map(({ name, kind, namespaced, verbs = [] }) => ({ group, version: groupVersion.slice(slash + 1), kind, plural: name, namespaced, verbs }));
+      .map(({ name, kind, namespaced, verbs = [] }) => ({
+        group,
+        version: groupVersion.slice(slash + 1),
+        kind,
+        plural: name,
+        namespaced,
+        verbs,
+      }));
   });
 }
 

@@ -27,7 +27,9 @@ export function budgetStatus(budget: PodDisruptionBudget, matching: readonly Pod
     const fresh = now.getTime() - Date.parse(String(time)) < evictionMemoryMs;
     if (pod && !isPodTerminating(pod) && fresh) disruptedPods[name] = String(time);
   }
-  const healthy = matching.filter((pod) => isPodReady(pod) && !isPodTerminating(pod) && disruptedPods[pod.metadata.name ?? ""] === undefined);
+  const healthy = matching.filter(
+    (pod) => isPodReady(pod) && !isPodTerminating(pod) && disruptedPods[pod.metadata.name ?? ""] === undefined,
+  );
   const disruptionsAllowed = expectedPods === 0 ? 0 : Math.max(0, healthy.length - desiredHealthy);
   const enough = disruptionsAllowed > 0;
   const condition = {
@@ -44,7 +46,11 @@ export function budgetStatus(budget: PodDisruptionBudget, matching: readonly Pod
     disruptionsAllowed,
     expectedPods,
     observedGeneration: budget.metadata.generation,
-    conditions: setCondition(budget.status?.conditions as { type: string; status: string }[] | undefined, condition, now),
+    conditions: setCondition(
+      budget.status?.conditions as { type: string; status: string }[] | undefined,
+      condition,
+      now,
+    ),
   };
 }
 
@@ -85,7 +91,10 @@ export async function runDisruptionController(context: ControllerContext): Promi
       const set = owner?.kind === "ReplicaSet" ? sets.get(`${namespace}/${owner.name}`) : undefined;
       owner = (set && controllerOf(set)) ?? owner;
       const informer = owners[owner?.kind as keyof typeof owners] as typeof sets | undefined;
-      sizes.set(owner?.uid ?? pod.metadata.uid ?? "", informer?.get(`${namespace}/${owner?.name}`)?.spec?.replicas ?? 1);
+      sizes.set(
+        owner?.uid ?? pod.metadata.uid ?? "",
+        informer?.get(`${namespace}/${owner?.name}`)?.spec?.replicas ?? 1,
+      );
     }
     return [...sizes.values()].reduce((sum, size) => sum + size, 0);
   };
@@ -98,9 +107,11 @@ export async function runDisruptionController(context: ControllerContext): Promi
       .filter((pod) => !isPodTerminal(pod) && matchesLabelSelector(budget.spec?.selector, pod.metadata.labels));
     const status = budgetStatus(budget, matching, expectedOf(budget, matching), new Date());
     if (!sameStatus(status, budget.status)) {
-      await client.updateStatus(podDisruptionBudgets, { ...budget, status } as unknown as PodDisruptionBudget).catch((err: unknown) => {
-        if (!isNotFound(err)) throw err;
-      });
+      await client
+        .updateStatus(podDisruptionBudgets, { ...budget, status } as unknown as PodDisruptionBudget)
+        .catch((err: unknown) => {
+          if (!isNotFound(err)) throw err;
+        });
     }
     return status.disruptedPods ? { requeueAfterMs: evictionMemoryMs } : undefined;
   };

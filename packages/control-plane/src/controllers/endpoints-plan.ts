@@ -16,7 +16,11 @@ export function desiredEndpoints(service: Service, pods: readonly Pod[]): Endpoi
   for (const pod of pods.slice(0, mostAddresses)) {
     const ip = podAddresses(pod).find((one) => one.includes(":") === (family === "IPv6"));
     if (ip === undefined || isPodTerminal(pod) || (isPodTerminating(pod) && !publishesNotReady(service))) continue;
-    const ports = endpointPorts(service, pod).map(({ name, ...port }) => ({ ...port, port: port.port ?? 0, ...(name ? { name } : {}) }));
+    const ports = endpointPorts(service, pod).map(({ name, ...port }) => ({
+      ...port,
+      port: port.port ?? 0,
+      ...(name ? { name } : {}),
+    }));
     const group = groups.get(canonical(ports)) ?? { ports, ready: [], notReady: [] };
     groups.set(canonical(ports), group);
     const { hostname, subdomain } = pod.spec ?? {};

@@ -18,7 +18,12 @@ const managedByLabel = "endpointslice.kubernetes.io/managed-by";
 const headlessLabel = "service.kubernetes.io/headless";
 const endpointsPerSlice = 100;
 
-export function planEndpointSlices(service: Service, pods: readonly Pod[], existing: readonly EndpointSlice[], nodeOf: ZoneOf): SlicePlan {
+export function planEndpointSlices(
+  service: Service,
+  pods: readonly Pod[],
+  existing: readonly EndpointSlice[],
+  nodeOf: ZoneOf,
+): SlicePlan {
   const plan: SlicePlan = { create: [], update: [], delete: [] };
   const ours = existing.filter((slice) => slice.metadata.deletionTimestamp === undefined);
   const spare = new Set(ours);
@@ -53,10 +58,16 @@ function planGroup(service: Service, group: Group, slices: readonly EndpointSlic
   for (const one of kept) if (!keep.includes(one)) plan.delete.push(one.slice);
   for (const { slice, endpoints } of keep) {
     const next = { ...slice, endpoints, metadata: { ...slice.metadata, labels: labelsOf(service) } };
-    const changed = canonical(next.endpoints) !== canonical(slice.endpoints) || canonical(next.metadata.labels) !== canonical(slice.metadata.labels);
+    const changed =
+      canonical(next.endpoints) !== canonical(slice.endpoints) ||
+      canonical(next.metadata.labels) !== canonical(slice.metadata.labels);
     if (changed) plan.update.push(next);
   }
-  while (left.length > 0 || (keep.length === 0 && !plan.create.some((made) => made.addressType === group.addressType && samePorts(made.ports, group.ports)))) {
+  while (
+    left.length > 0 ||
+    (keep.length === 0 &&
+      !plan.create.some((made) => made.addressType === group.addressType && samePorts(made.ports, group.ports)))
+  ) {
     plan.create.push(newSlice(service, group, left.splice(0, endpointsPerSlice)));
   }
 }
@@ -112,7 +123,9 @@ function groupsOf(service: Service, pods: readonly Pod[], nodeOf: ZoneOf): Group
 export function endpointPorts(service: Service, pod: Pod): EndpointPort[] {
   return (service.spec?.ports ?? []).flatMap(({ name = "", port, targetPort, protocol = "TCP", appProtocol }) => {
     const number = containerPortNumber(pod, targetPort ?? port, protocol);
-    return number === undefined ? [] : [{ name, port: number || port, protocol, ...(appProtocol ? { appProtocol } : {}) }];
+    return number === undefined
+      ? []
+      : [{ name, port: number || port, protocol, ...(appProtocol ? { appProtocol } : {}) }];
   });
 }
 
@@ -155,6 +168,10 @@ function identityOf(endpoint: Endpoint): string {
 }
 
 function samePorts(a: readonly EndpointPort[] | undefined, b: readonly EndpointPort[]): boolean {
-  const text = (ports: readonly EndpointPort[] = []) => ports.map((port) => canonical({ ...port, name: port.name ?? "" })).sort().join();
+  const text = (ports: readonly EndpointPort[] = []) =>
+    ports
+      .map((port) => canonical({ ...port, name: port.name ?? "" }))
+      .sort()
+      .join();
   return text(a) === text(b);
 }

@@ -18,8 +18,10 @@ export async function runEndpointSliceController(context: ControllerContext): Pr
   const allNodes = informers.of(nodes);
   const expectations = new Expectations();
 
-  const serviceOf = (slice: EndpointSlice) => `${slice.metadata.namespace}/${slice.metadata.labels?.[serviceNameLabel]}`;
-  const isOurs = (slice: EndpointSlice) => slice.metadata.labels?.["endpointslice.kubernetes.io/managed-by"] === managedBy;
+  const serviceOf = (slice: EndpointSlice) =>
+    `${slice.metadata.namespace}/${slice.metadata.labels?.[serviceNameLabel]}`;
+  const isOurs = (slice: EndpointSlice) =>
+    slice.metadata.labels?.["endpointslice.kubernetes.io/managed-by"] === managedBy;
   slices.on({
     add: (slice) => {
       if (!isOurs(slice)) return;
@@ -38,13 +40,19 @@ export async function runEndpointSliceController(context: ControllerContext): Pr
 
   const reconcile = async (key: string) => {
     const service = all.get(key);
-    if (!service?.spec?.selector || service.spec.type === "ExternalName" || service.metadata.deletionTimestamp !== undefined) {
+    if (
+      !service?.spec?.selector ||
+      service.spec.type === "ExternalName" ||
+      service.metadata.deletionTimestamp !== undefined
+    ) {
       if (!service) expectations.forget(key);
       return;
     }
     // Slices just made are not in the cache yet; making them again would list every endpoint twice.
     if (!expectations.satisfied(key)) return;
-    const existing = slices.byIndex("namespace", service.metadata.namespace ?? "").filter((slice) => isOurs(slice) && serviceOf(slice) === key);
+    const existing = slices
+      .byIndex("namespace", service.metadata.namespace ?? "")
+      .filter((slice) => isOurs(slice) && serviceOf(slice) === key);
     const plan = planEndpointSlices(service, matching(service), existing, (node) => allNodes.get(node));
     if (plan.create.length > 0) expectations.expect(key, { creations: plan.create.length });
     for (const [i, slice] of plan.create.entries()) {
@@ -57,7 +65,9 @@ export async function runEndpointSliceController(context: ControllerContext): Pr
     }
     for (const slice of plan.update) await client.update(endpointSlices, slice);
     for (const { metadata } of plan.delete) {
-      await client.delete(endpointSlices, metadata.name ?? "", { namespace: metadata.namespace }).catch(tolerateMissing);
+      await client
+        .delete(endpointSlices, metadata.name ?? "", { namespace: metadata.namespace })
+        .catch(tolerateMissing);
     }
   };
   await runQueue(context, "endpointslice", queue, reconcile, 5);
@@ -86,7 +96,11 @@ export async function runEndpointsController(context: ControllerContext): Promis
         if (!isAlreadyExists(err)) throw err;
       });
     } else if (!sameEndpoints(current, wanted)) {
-      await client.update(endpoints, { ...current, metadata: { ...current.metadata, labels: wanted.metadata.labels }, subsets: wanted.subsets });
+      await client.update(endpoints, {
+        ...current,
+        metadata: { ...current.metadata, labels: wanted.metadata.labels },
+        subsets: wanted.subsets,
+      });
     }
   };
   await runQueue(context, "endpoints", queue, reconcile, 5);
@@ -103,7 +117,11 @@ function watchServicesAndPods(context: ControllerContext): { queue: WorkQueue; m
       if (selector && versions.some((pod) => hasLabels(selector, pod.metadata.labels))) queue.add(keyOf(service));
     }
   };
-  all.on({ add: (s) => queue.add(keyOf(s)), update: (_old, s) => queue.add(keyOf(s)), delete: (s) => queue.add(keyOf(s)) });
+  all.on({
+    add: (s) => queue.add(keyOf(s)),
+    update: (_old, s) => queue.add(keyOf(s)),
+    delete: (s) => queue.add(keyOf(s)),
+  });
   allPods.on({
     add: (pod) => addServicesOf(pod),
     update: (old, pod) => {

@@ -17,11 +17,17 @@ export type GarbagePlan =
   | { do: "delete-dependents"; dependents: KubeObject[] }
   | { do: "orphan-dependents"; dependents: KubeObject[] };
 
-export function planGarbage(object: KubeObject, stateOf: (owner: OwnerReference) => OwnerState, dependents: readonly KubeObject[]): GarbagePlan {
+export function planGarbage(
+  object: KubeObject,
+  stateOf: (owner: OwnerReference) => OwnerState,
+  dependents: readonly KubeObject[],
+): GarbagePlan {
   const { finalizers = [], ownerReferences = [] } = object.metadata;
   if (object.metadata.deletionTimestamp !== undefined) {
     if (finalizers.includes(orphanFinalizer)) {
-      return dependents.length > 0 ? { do: "orphan-dependents", dependents: [...dependents] } : { do: "remove-finalizer", finalizer: orphanFinalizer };
+      return dependents.length > 0
+        ? { do: "orphan-dependents", dependents: [...dependents] }
+        : { do: "remove-finalizer", finalizer: orphanFinalizer };
     }
     if (!finalizers.includes(foregroundFinalizer)) return { do: "nothing" };
     const blocking = dependents.filter((dependent) => blocks(dependent, object));
@@ -42,9 +48,13 @@ export function planGarbage(object: KubeObject, stateOf: (owner: OwnerReference)
 }
 
 export function isWaitingForDependents(object: KubeObject): boolean {
-  return object.metadata.deletionTimestamp !== undefined && (object.metadata.finalizers ?? []).includes(foregroundFinalizer);
+  return (
+    object.metadata.deletionTimestamp !== undefined && (object.metadata.finalizers ?? []).includes(foregroundFinalizer)
+  );
 }
 
 function blocks(dependent: KubeObject, owner: KubeObject): boolean {
-  return (dependent.metadata.ownerReferences ?? []).some((one) => one.uid === owner.metadata.uid && one.blockOwnerDeletion === true);
+  return (dependent.metadata.ownerReferences ?? []).some(
+    (one) => one.uid === owner.metadata.uid && one.blockOwnerDeletion === true,
+  );
 }

@@ -76,7 +76,8 @@ class GarbageCollector {
     const { signal } = this.#context;
     const informer = this.#context.informers.metadataOf(of, AbortSignal.any([stop.signal, signal]));
     const look = (object: KubeObject) => {
-      if (object.metadata.ownerReferences || object.metadata.deletionTimestamp !== undefined) this.#queue.add(object.metadata.uid ?? "");
+      if (object.metadata.ownerReferences || object.metadata.deletionTimestamp !== undefined)
+        this.#queue.add(object.metadata.uid ?? "");
     };
     const off = informer.on({
       add: look,
@@ -94,7 +95,8 @@ class GarbageCollector {
   }
 
   #queueDependents(object: KubeObject): void {
-    for (const { object: dependent } of this.#dependentsOf(object.metadata.uid ?? "")) this.#queue.add(dependent.metadata.uid ?? "");
+    for (const { object: dependent } of this.#dependentsOf(object.metadata.uid ?? ""))
+      this.#queue.add(dependent.metadata.uid ?? "");
   }
 
   #find(uid: string): Item | undefined {
@@ -106,7 +108,9 @@ class GarbageCollector {
   }
 
   #dependentsOf(uid: string): Item[] {
-    return [...this.#monitors.values()].flatMap(({ of, informer }) => informer.byIndex("owner", uid).map((object) => ({ object, of, informer })));
+    return [...this.#monitors.values()].flatMap(({ of, informer }) =>
+      informer.byIndex("owner", uid).map((object) => ({ object, of, informer })),
+    );
   }
 
   async #collect(uid: string): Promise<Requeue> {
@@ -117,10 +121,15 @@ class GarbageCollector {
     const { name = "", namespace } = object.metadata;
     const states = new Map<string, OwnerState>();
     if (object.metadata.deletionTimestamp === undefined) {
-      for (const owner of object.metadata.ownerReferences ?? []) states.set(owner.uid, await this.#stateOf(owner, namespace));
+      for (const owner of object.metadata.ownerReferences ?? [])
+        states.set(owner.uid, await this.#stateOf(owner, namespace));
     }
     const dependents = this.#dependentsOf(uid);
-    const plan = planGarbage(object, (owner) => states.get(owner.uid) ?? "solid", dependents.map((one) => one.object));
+    const plan = planGarbage(
+      object,
+      (owner) => states.get(owner.uid) ?? "solid",
+      dependents.map((one) => one.object),
+    );
     switch (plan.do) {
       case "nothing":
         return;
@@ -130,21 +139,32 @@ class GarbageCollector {
         if (live?.metadata.uid !== uid) return;
         if (ownershipFacts(live) !== ownershipFacts(object)) return { requeueAfterMs: 50 };
         const preconditions = { uid, resourceVersion: live.metadata.resourceVersion };
-        await client.delete(of, name, { namespace, propagationPolicy: plan.propagationPolicy, preconditions }).catch(tolerateMissing);
+        await client
+          .delete(of, name, { namespace, propagationPolicy: plan.propagationPolicy, preconditions })
+          .catch(tolerateMissing);
         return;
       }
       case "release":
-        return this.#rewrite(item, (metadata) => ({ ownerReferences: (metadata.ownerReferences ?? []).filter((owner) => !plan.uids.includes(owner.uid)) }));
+        return this.#rewrite(item, (metadata) => ({
+          ownerReferences: (metadata.ownerReferences ?? []).filter((owner) => !plan.uids.includes(owner.uid)),
+        }));
       case "remove-finalizer":
-        return this.#rewrite(item, (metadata) => ({ finalizers: (metadata.finalizers ?? []).filter((one) => one !== plan.finalizer) }));
+        return this.#rewrite(item, (metadata) => ({
+          finalizers: (metadata.finalizers ?? []).filter((one) => one !== plan.finalizer),
+        }));
       case "delete-dependents":
-        for (const dependent of dependents.filter((one) => plan.dependents.includes(one.object))) this.#queue.add(dependent.object.metadata.uid ?? "");
+        for (const dependent of dependents.filter((one) => plan.dependents.includes(one.object)))
+          this.#queue.add(dependent.object.metadata.uid ?? "");
         return;
       case "orphan-dependents":
         for (const dependent of dependents) {
-          await this.#rewrite(dependent, (metadata) => ({ ownerReferences: (metadata.ownerReferences ?? []).filter((owner) => owner.uid !== uid) }));
+          await this.#rewrite(dependent, (metadata) => ({
+            ownerReferences: (metadata.ownerReferences ?? []).filter((owner) => owner.uid !== uid),
+          }));
         }
-        return this.#rewrite(item, (metadata) => ({ finalizers: (metadata.finalizers ?? []).filter((one) => one !== orphanFinalizer) }));
+        return this.#rewrite(item, (metadata) => ({
+          finalizers: (metadata.finalizers ?? []).filter((one) => one !== orphanFinalizer),
+        }));
     }
   }
 
@@ -161,7 +181,9 @@ class GarbageCollector {
     // A kind nobody serves any more may come back with its CRD; its dependents stay.
     if (!of) return "solid";
     const version = owner.apiVersion.includes("/") ? owner.apiVersion.split("/")[1]! : owner.apiVersion;
-    const live = await this.#context.client.find({ ...of, version } as Resource, owner.name, { namespace: of.namespaced ? namespace : undefined });
+    const live = await this.#context.client.find({ ...of, version } as Resource, owner.name, {
+      namespace: of.namespaced ? namespace : undefined,
+    });
     if (live?.metadata.uid === owner.uid) return isWaitingForDependents(live) ? "waiting" : "solid";
     if (this.#absent.size > 1000) this.#absent.clear();
     this.#absent.set(owner.uid, performance.now());
@@ -169,7 +191,10 @@ class GarbageCollector {
   }
 
   /** Changes lists in metadata with compare-and-swap on the live object. */
-  async #rewrite({ object, of }: Item, change: (metadata: KubeObject["metadata"]) => Partial<KubeObject["metadata"]>): Promise<void> {
+  async #rewrite(
+    { object, of }: Item,
+    change: (metadata: KubeObject["metadata"]) => Partial<KubeObject["metadata"]>,
+  ): Promise<void> {
     const { client } = this.#context;
     const { name = "", namespace, uid } = object.metadata;
     for (let attempt = 0; ; attempt += 1) {
@@ -189,7 +214,11 @@ class GarbageCollector {
 
 function ownershipFacts(object: KubeObject): string {
   const { ownerReferences = [], finalizers = [], deletionTimestamp } = object.metadata;
-  return JSON.stringify([ownerReferences.map((owner) => [owner.uid, owner.blockOwnerDeletion ?? false]), finalizers, deletionTimestamp !== undefined]);
+  return JSON.stringify([
+    ownerReferences.map((owner) => [owner.uid, owner.blockOwnerDeletion ?? false]),
+    finalizers,
+    deletionTimestamp !== undefined,
+  ]);
 }
 
 function groupOf(apiVersion: string): string {
@@ -199,4 +228,3 @@ function groupOf(apiVersion: string): string {
 function tolerateMissing(err: unknown): void {
   if (!isNotFound(err)) throw err;
 }
-

@@ -1,5 +1,10 @@
 /** `3` or `"25%"` of a total. */
-export function intOrPercent(value: number | string | undefined, total: number, round: "up" | "down", otherwise = 0): number {
+export function intOrPercent(
+  value: number | string | undefined,
+  total: number,
+  round: "up" | "down",
+  otherwise = 0,
+): number {
   if (value === undefined) return otherwise;
   if (typeof value === "number") return value;
   if (!value.endsWith("%")) return Number(value) || 0;

@@ -30,7 +30,11 @@ export async function runJobController(context: ControllerContext): Promise<void
     const key = jobOf(pod);
     if (key) queue.add(key);
   };
-  all.on({ add: (job) => queue.add(keyOf(job)), update: (_old, job) => queue.add(keyOf(job)), delete: (job) => queue.add(keyOf(job)) });
+  all.on({
+    add: (job) => queue.add(keyOf(job)),
+    update: (_old, job) => queue.add(keyOf(job)),
+    delete: (job) => queue.add(keyOf(job)),
+  });
   allPods.on({
     add: (pod) => {
       const key = jobOf(pod);
@@ -61,8 +65,13 @@ export async function runJobController(context: ControllerContext): Promise<void
     }
     if (!expectations.satisfied(key)) return;
     const selector = job.spec.selector;
-    const candidates = [...allPods.byIndex("controller", job.metadata.uid ?? ""), ...allPods.byIndex("controller", orphansOf(job.metadata.namespace ?? ""))];
-    const owned = selector ? await claimObjects(client, { object: job, of: jobs, selector }, { of: pods, candidates }) : candidates;
+    const candidates = [
+      ...allPods.byIndex("controller", job.metadata.uid ?? ""),
+      ...allPods.byIndex("controller", orphansOf(job.metadata.namespace ?? "")),
+    ];
+    const owned = selector
+      ? await claimObjects(client, { object: job, of: jobs, selector }, { of: pods, candidates })
+      : candidates;
     if (job.metadata.deletionTimestamp !== undefined) {
       for (const pod of owned) await release(pod);
       return;
@@ -77,7 +86,9 @@ export async function runJobController(context: ControllerContext): Promise<void
     }
     for (const pod of plan.release) await release(pod);
     await act(key, job, plan.delete, plan.create);
-    return plan.waitMs !== undefined && !isFinished(job) ? { requeueAfterMs: Math.max(0, plan.waitMs) + 10 } : undefined;
+    return plan.waitMs !== undefined && !isFinished(job)
+      ? { requeueAfterMs: Math.max(0, plan.waitMs) + 10 }
+      : undefined;
   };
 
   const act = async (key: string, job: Job, deletions: readonly Pod[], creations: readonly (number | undefined)[]) => {
@@ -138,7 +149,8 @@ function jobPod(job: Job, index: number | undefined): Pod {
   const variable = { name: "JOB_COMPLETION_INDEX", value: String(index) };
   if (pod.spec) {
     pod.spec.hostname = `${job.metadata.name}-${index}`;
-    for (const container of [...pod.spec.containers, ...(pod.spec.initContainers ?? [])]) container.env = [...(container.env ?? []), variable];
+    for (const container of [...pod.spec.containers, ...(pod.spec.initContainers ?? [])])
+      container.env = [...(container.env ?? []), variable];
   }
   return pod;
 }

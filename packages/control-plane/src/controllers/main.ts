@@ -25,7 +25,11 @@ const log = createLog("controller-manager");
 const stop = new AbortController();
 for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
 
-const settings = JSON.parse(await readFile(settingsFile, "utf8")) as { stateDir: string; caCertFile?: string; caKeyFile?: string };
+const settings = JSON.parse(await readFile(settingsFile, "utf8")) as {
+  stateDir: string;
+  caCertFile?: string;
+  caKeyFile?: string;
+};
 const beside = (name: string) => join(dirname(settingsFile), name);
 
 try {

@@ -25,10 +25,12 @@ export async function runNamespaceController(context: ControllerContext): Promis
     if (namespace?.metadata.deletionTimestamp === undefined) return;
     if (!(namespace.spec?.finalizers ?? []).includes(finalizer)) return;
     const findings = await empty(client, name);
-    const clean = findings.discoveryError === undefined && findings.deletionErrors.length === 0 && findings.remaining.length === 0;
+    const clean =
+      findings.discoveryError === undefined && findings.deletionErrors.length === 0 && findings.remaining.length === 0;
     const status = terminatingStatus(namespace, findings, new Date());
     let current = namespace;
-    if (!sameStatus(status, namespace.status)) current = await client.updateStatus(namespaces, { ...namespace, status });
+    if (!sameStatus(status, namespace.status))
+      current = await client.updateStatus(namespaces, { ...namespace, status });
     if (!clean) return { requeueAfterMs: lookAgainMs };
     const finalizers = (current.spec?.finalizers ?? []).filter((one) => one !== finalizer);
     const body = { ...current, apiVersion: "v1", kind: "Namespace", spec: { ...current.spec, finalizers } };
@@ -44,7 +46,9 @@ async function empty(client: KubeClient, namespace: string): Promise<Findings> {
   const findings: Findings = { discoveryError: undefined, deletionErrors: [], remaining: [] };
   let resources: Discovered[];
   try {
-    resources = (await discover(client)).filter((one) => one.namespaced && one.verbs.includes("delete") && one.verbs.includes("list"));
+    resources = (await discover(client)).filter(
+      (one) => one.namespaced && one.verbs.includes("delete") && one.verbs.includes("list"),
+    );
   } catch (err) {
     return { ...findings, discoveryError: (err as Error).message };
   }
@@ -74,6 +78,7 @@ async function emptyOf(client: KubeClient, of: Discovered, namespace: string): P
   const left = waiting.length > 0 ? await client.listAll(of as Resource, { namespace }) : before;
   if (left.length === 0) return undefined;
   const finalizers: Record<string, number> = {};
-  for (const { metadata } of left) for (const name of metadata.finalizers ?? []) finalizers[name] = (finalizers[name] ?? 0) + 1;
+  for (const { metadata } of left)
+    for (const name of metadata.finalizers ?? []) finalizers[name] = (finalizers[name] ?? 0) + 1;
   return { resource: of.plural, group: of.group, count: left.length, finalizers };
 }

@@ -30,14 +30,27 @@ export function planTaints(node: Node, now: Date, evict: boolean): Taint[] | und
     }
   }
   if (node.spec?.unschedulable) {
-    wanted.push(old.find((taint) => taint.key === unschedulable) ?? { key: unschedulable, effect: "NoSchedule", timeAdded: wireTime(now) });
+    wanted.push(
+      old.find((taint) => taint.key === unschedulable) ?? {
+        key: unschedulable,
+        effect: "NoSchedule",
+        timeAdded: wireTime(now),
+      },
+    );
   }
   // A node that never reported keeps the taint admission gave it.
   const unreported = findCondition(node.status?.conditions, "Ready") === undefined;
   const ours = new Set([...conditionTaints.map(({ key }) => key), unschedulable]);
   const foreign = old.filter((taint) => !ours.has(taint.key) || (unreported && taint.key === notReady));
-  const next = [...foreign, ...wanted.filter((taint) => !foreign.some((one) => one.key === taint.key && one.effect === taint.effect))];
-  const text = (taints: readonly Taint[]) => taints.map(({ key, effect, value }) => `${key}=${value ?? ""}:${effect}`).sort().join();
+  const next = [
+    ...foreign,
+    ...wanted.filter((taint) => !foreign.some((one) => one.key === taint.key && one.effect === taint.effect)),
+  ];
+  const text = (taints: readonly Taint[]) =>
+    taints
+      .map(({ key, effect, value }) => `${key}=${value ?? ""}:${effect}`)
+      .sort()
+      .join();
   return text(next) === text(old) ? undefined : next;
 }
 
@@ -50,7 +63,12 @@ export function silentConditions(node: Node, now: Date): NodeCondition[] | undef
     const old = conditions[at];
     const time = wireTime(now);
     if (!old) {
-      const made = { type, status: "Unknown", reason: "NodeStatusNeverUpdated", message: "Kubelet never posted node status." };
+      const made = {
+        type,
+        status: "Unknown",
+        reason: "NodeStatusNeverUpdated",
+        message: "Kubelet never posted node status.",
+      };
       conditions.push({ ...made, lastHeartbeatTime: node.metadata.creationTimestamp, lastTransitionTime: time });
       changed = true;
     } else if (old.status !== "Unknown") {

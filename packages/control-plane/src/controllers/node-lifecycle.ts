@@ -26,7 +26,10 @@ export async function runNodeLifecycleController(context: ControllerContext): Pr
   /** When, by our clock, a node last showed life; another machine's clock is not trusted. */
   const heard = new Map<string, { sign: string; at: number }>();
 
-  allNodes.on({ add: (node) => queue.add(node.metadata.name ?? ""), update: (_old, node) => queue.add(node.metadata.name ?? "") });
+  allNodes.on({
+    add: (node) => queue.add(node.metadata.name ?? ""),
+    update: (_old, node) => queue.add(node.metadata.name ?? ""),
+  });
 
   /** Taints follow conditions at once. */
   const reconcile = async (name: string) => {
@@ -83,7 +86,12 @@ export async function runNodeLifecycleController(context: ControllerContext): Pr
       const { name = "", namespace } = pod.metadata;
       recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready");
       await client
-        .patch(pods, name, { type: "strategic", body: { status: { conditions: [condition] } } }, { namespace, subresource: "status" })
+        .patch(
+          pods,
+          name,
+          { type: "strategic", body: { status: { conditions: [condition] } } },
+          { namespace, subresource: "status" },
+        )
         .catch((err: unknown) => {
           if (!isNotFound(err)) throw err;
         });

@@ -12,7 +12,12 @@ export type PodOwner<O extends KubeObject = KubeObject> = { object: O; of: Resou
 export function podFromTemplate<O extends KubeObject>(
   owner: PodOwner<O>,
   template: PodTemplateSpec,
-  more: { name?: string; labels?: Record<string, string>; annotations?: Record<string, string>; finalizers?: string[] } = {},
+  more: {
+    name?: string;
+    labels?: Record<string, string>;
+    annotations?: Record<string, string>;
+    finalizers?: string[];
+  } = {},
 ): Pod {
   const { labels, annotations, finalizers } = template.metadata ?? {};
   return {
@@ -45,7 +50,8 @@ export class PodControl {
       this.#recorder.event(owner, "Normal", "SuccessfulCreate", `Created pod: ${made.metadata.name}`);
       return made;
     } catch (err) {
-      if (!isNamespaceTerminating(err)) this.#recorder.event(owner, "Warning", "FailedCreate", `Error creating: ${(err as Error).message}`);
+      if (!isNamespaceTerminating(err))
+        this.#recorder.event(owner, "Warning", "FailedCreate", `Error creating: ${(err as Error).message}`);
       throw err;
     }
   }
@@ -65,7 +71,10 @@ export class PodControl {
 }
 
 /** Runs `count` actions in batches of 1, 2, 4, …; stops at the first batch with an error and returns how many succeeded. */
-export async function slowStart(count: number, action: (index: number) => Promise<void>): Promise<{ done: number; error: unknown }> {
+export async function slowStart(
+  count: number,
+  action: (index: number) => Promise<void>,
+): Promise<{ done: number; error: unknown }> {
   let done = 0;
   for (let batch = 1; done < count; batch *= 2) {
     const size = Math.min(batch, count - done);

@@ -21,7 +21,12 @@ export async function runPodCollector(context: ControllerContext): Promise<void>
 
   const collect = async () => {
     const now = performance.now();
-    const missing = new Set(allPods.list().map((pod) => pod.spec?.nodeName ?? "").filter((name) => name !== "" && !allNodes.get(name)));
+    const missing = new Set(
+      allPods
+        .list()
+        .map((pod) => pod.spec?.nodeName ?? "")
+        .filter((name) => name !== "" && !allNodes.get(name)),
+    );
     for (const name of missingSince.keys()) if (!missing.has(name)) missingSince.delete(name);
     for (const name of missing) {
       const since = missingSince.get(name) ?? now;
@@ -31,14 +36,21 @@ export async function runPodCollector(context: ControllerContext): Promise<void>
       for (const pod of allPods.byIndex("node", name)) await remove(pod, "PodGC: node no longer exists");
     }
     for (const node of allNodes.list().filter(isOutOfService)) {
-      for (const pod of allPods.byIndex("node", node.metadata.name ?? "").filter(isPodTerminating)) await remove(pod, "PodGC: node is out of service");
+      for (const pod of allPods.byIndex("node", node.metadata.name ?? "").filter(isPodTerminating))
+        await remove(pod, "PodGC: node is out of service");
     }
   };
 
   const remove = async (pod: Pod, message: string) => {
     const { name = "", namespace, uid } = pod.metadata;
     log.info("force deleting pod", { pod: keyOf(pod), node: pod.spec?.nodeName });
-    const condition = { type: "DisruptionTarget", status: "True", reason: "DeletionByPodGC", message, lastTransitionTime: wireTime(new Date()) };
+    const condition = {
+      type: "DisruptionTarget",
+      status: "True",
+      reason: "DeletionByPodGC",
+      message,
+      lastTransitionTime: wireTime(new Date()),
+    };
     const status = { ...(isPodTerminal(pod) ? {} : { phase: "Failed" }), conditions: [condition] };
     try {
       await client.patch(pods, name, { type: "strategic", body: { status } }, { namespace, subresource: "status" });

@@ -28,7 +28,12 @@ export function planReplicaSet(set: ReplicaSet, active: readonly Pod[], now: Dat
 }
 
 /** The status that the pods amount to. Pure. */
-export function replicaSetStatus(set: ReplicaSet, owned: readonly Pod[], failure: { creating: boolean; error: unknown } | undefined, now: Date) {
+export function replicaSetStatus(
+  set: ReplicaSet,
+  owned: readonly Pod[],
+  failure: { creating: boolean; error: unknown } | undefined,
+  now: Date,
+) {
   const active = owned.filter(isPodActive);
   const templateLabels = set.spec?.template?.metadata?.labels;
   const conditions = (set.status?.conditions ?? []).filter((condition) => condition.type !== "ReplicaFailure");
@@ -92,7 +97,11 @@ export async function runReplicaSetController(context: ControllerContext): Promi
     },
     delete: onGone,
   });
-  sets.on({ add: (set) => queue.add(keyOf(set)), update: (_old, set) => queue.add(keyOf(set)), delete: (set) => queue.add(keyOf(set)) });
+  sets.on({
+    add: (set) => queue.add(keyOf(set)),
+    update: (_old, set) => queue.add(keyOf(set)),
+    delete: (set) => queue.add(keyOf(set)),
+  });
 
   const reconcile = async (key: string): Promise<Requeue> => {
     const set = sets.get(key);
@@ -106,7 +115,11 @@ export async function runReplicaSetController(context: ControllerContext): Promi
       ...allPods.byIndex("controller", orphansOf(namespace)),
     ].filter((pod) => pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed");
     const mayAct = expectations.satisfied(key);
-    const owned = await claimObjects(client, { object: set, of: replicaSets, selector: set.spec.selector }, { of: pods, candidates });
+    const owned = await claimObjects(
+      client,
+      { object: set, of: replicaSets, selector: set.spec.selector },
+      { of: pods, candidates },
+    );
     const active = owned.filter(isPodActive);
     let failure: { creating: boolean; error: unknown } | undefined;
     if (mayAct && set.metadata.deletionTimestamp === undefined) {
@@ -117,7 +130,11 @@ export async function runReplicaSetController(context: ControllerContext): Promi
     return recheckAvailability(set.spec.minReadySeconds ?? 0, active);
   };
 
-  const apply = async (key: string, set: ReplicaSet, plan: ReplicaSetPlan): Promise<{ creating: boolean; error: unknown } | undefined> => {
+  const apply = async (
+    key: string,
+    set: ReplicaSet,
+    plan: ReplicaSetPlan,
+  ): Promise<{ creating: boolean; error: unknown } | undefined> => {
     if (plan.create > 0) {
       expectations.expect(key, { creations: plan.create });
       const owner = { object: set, of: replicaSets };
@@ -150,7 +167,11 @@ export async function runReplicaSetController(context: ControllerContext): Promi
     return failed ? { creating: false, error: failed.reason } : undefined;
   };
 
-  const writeStatus = async (set: ReplicaSet, owned: readonly Pod[], failure: { creating: boolean; error: unknown } | undefined) => {
+  const writeStatus = async (
+    set: ReplicaSet,
+    owned: readonly Pod[],
+    failure: { creating: boolean; error: unknown } | undefined,
+  ) => {
     const status = replicaSetStatus(set, owned, failure, new Date());
     if (sameStatus(status, set.status)) return;
     try {
@@ -167,7 +188,9 @@ export async function runReplicaSetController(context: ControllerContext): Promi
 export function recheckAvailability(minReadySeconds: number, active: readonly Pod[]): Requeue {
   if (minReadySeconds === 0) return;
   const now = new Date();
-  const waits = active.filter(isPodReady).map((pod) => availableInMs(pod, minReadySeconds, now)).filter((ms) => ms > 0);
+  const waits = active
+    .filter(isPodReady)
+    .map((pod) => availableInMs(pod, minReadySeconds, now))
+    .filter((ms) => ms > 0);
   return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : undefined;
 }
-

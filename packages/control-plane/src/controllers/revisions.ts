@@ -7,7 +7,12 @@ import { canonical, hashOf } from "./template-hash.ts";
 
 export const revisionHashLabel = "controller-revision-hash";
 
-export type RevisionOwner<O extends KubeObject> = { object: O; of: Resource<O>; template: PodTemplateSpec; collisionCount: number };
+export type RevisionOwner<O extends KubeObject> = {
+  object: O;
+  of: Resource<O>;
+  template: PodTemplateSpec;
+  collisionCount: number;
+};
 export type RevisionPlan = {
   /** Revision numbers to raise: the current template was used before. */
   raise: ControllerRevision | undefined;
@@ -16,7 +21,10 @@ export type RevisionPlan = {
 };
 
 /** The revision of the owner's present template: an old one again, or a new one. Pure. */
-export function planRevision<O extends KubeObject>(owner: RevisionOwner<O>, history: readonly ControllerRevision[]): RevisionPlan {
+export function planRevision<O extends KubeObject>(
+  owner: RevisionOwner<O>,
+  history: readonly ControllerRevision[],
+): RevisionPlan {
   const data = revisionData(owner.template);
   const text = canonical(data);
   const sorted = byRevision(history);
@@ -43,7 +51,10 @@ export function planRevision<O extends KubeObject>(owner: RevisionOwner<O>, hist
 }
 
 /** Applies the plan. A name taken by other data is a collision: the caller counts it and comes again. */
-export async function ensureRevision(client: KubeClient, plan: RevisionPlan): Promise<{ current: ControllerRevision } | { collision: true }> {
+export async function ensureRevision(
+  client: KubeClient,
+  plan: RevisionPlan,
+): Promise<{ current: ControllerRevision } | { collision: true }> {
   if (plan.raise) return { current: await client.update(controllerRevisions, plan.raise) };
   if (!plan.create) return { current: plan.current };
   try {
@@ -57,16 +68,24 @@ export async function ensureRevision(client: KubeClient, plan: RevisionPlan): Pr
 }
 
 /** Revisions nobody uses beyond the limit, oldest first. Pure. */
-export function surplusRevisions(history: readonly ControllerRevision[], inUse: ReadonlySet<string>, limit: number): ControllerRevision[] {
-  const unused = byRevision(history).filter((revision) => !inUse.has(hashOfRevision(revision)) && !inUse.has(revision.metadata.name ?? ""));
+export function surplusRevisions(
+  history: readonly ControllerRevision[],
+  inUse: ReadonlySet<string>,
+  limit: number,
+): ControllerRevision[] {
+  const unused = byRevision(history).filter(
+    (revision) => !inUse.has(hashOfRevision(revision)) && !inUse.has(revision.metadata.name ?? ""),
+  );
   return unused.slice(0, Math.max(0, unused.length - limit));
 }
 
 export async function deleteRevisions(client: KubeClient, revisions: readonly ControllerRevision[]): Promise<void> {
   for (const { metadata } of revisions) {
-    await client.delete(controllerRevisions, metadata.name ?? "", { namespace: metadata.namespace }).catch((err: unknown) => {
-      if (!isNotFound(err)) throw err;
-    });
+    await client
+      .delete(controllerRevisions, metadata.name ?? "", { namespace: metadata.namespace })
+      .catch((err: unknown) => {
+        if (!isNotFound(err)) throw err;
+      });
   }
 }
 
@@ -88,7 +107,9 @@ function revisionData(template: PodTemplateSpec): { spec: { template: PodTemplat
 }
 
 function byRevision(history: readonly ControllerRevision[]): ControllerRevision[] {
-  return [...history].sort((a, b) => a.revision - b.revision || ((a.metadata.name ?? "") < (b.metadata.name ?? "") ? -1 : 1));
+  return [...history].sort(
+    (a, b) => a.revision - b.revision || ((a.metadata.name ?? "") < (b.metadata.name ?? "") ? -1 : 1),
+  );
 }
 
 function withoutApplied(annotations: Record<string, string>): Record<string, string> {

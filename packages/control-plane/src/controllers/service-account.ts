@@ -12,10 +12,13 @@ export async function runServiceAccountController(context: ControllerContext): P
   const accounts = informers.of(serviceAccounts);
   const maps = informers.of(configMaps);
   const queue = new WorkQueue();
-  const description = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
+  const description =
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
   all.on({ add: (namespace) => queue.add(namespace.metadata.name ?? "") });
-  accounts.on({ delete: (account) => account.metadata.name === "default" && queue.add(account.metadata.namespace ?? "") });
+  accounts.on({
+    delete: (account) => account.metadata.name === "default" && queue.add(account.metadata.namespace ?? ""),
+  });
   maps.on({
     update: (_old, map) => map.metadata.name === caName && queue.add(map.metadata.namespace ?? ""),
     delete: (map) => map.metadata.name === caName && queue.add(map.metadata.namespace ?? ""),

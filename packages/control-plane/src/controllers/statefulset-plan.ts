@@ -11,7 +11,12 @@ export type StatefulSetStep =
 export type Revisions = { current: string; update: string };
 type Status = NonNullable<StatefulSet["status"]>;
 
-export function planStatefulSet(set: StatefulSet, pods: readonly Pod[], revisions: Revisions, now: Date): StatefulSetStep[] {
+export function planStatefulSet(
+  set: StatefulSet,
+  pods: readonly Pod[],
+  revisions: Revisions,
+  now: Date,
+): StatefulSetStep[] {
   if (set.metadata.deletionTimestamp !== undefined) return [];
   const { start, end } = ordinals(set);
   const byOrdinal = new Map(pods.map((pod) => [ordinalOf(set, pod), pod]));
@@ -78,7 +83,11 @@ export function statefulSetStatus(set: StatefulSet, pods: readonly Pod[], revisi
 
 /** Running and ready for long enough, and not on its way out. */
 export function isHealthy(set: StatefulSet, pod: Pod, now: Date): boolean {
-  return pod.status?.phase === "Running" && !isPodTerminating(pod) && isPodAvailable(pod, set.spec?.minReadySeconds ?? 0, now);
+  return (
+    pod.status?.phase === "Running" &&
+    !isPodTerminating(pod) &&
+    isPodAvailable(pod, set.spec?.minReadySeconds ?? 0, now)
+  );
 }
 
 export function podName(set: StatefulSet, ordinal: number): string {
@@ -101,7 +110,8 @@ function ordinals(set: StatefulSet): { start: number; end: number } {
 /** Below the partition pods keep the old revision, also when they are made again. */
 function revisionFor(set: StatefulSet, revisions: Revisions, ordinal: number): string {
   const strategy = set.spec?.updateStrategy;
-  const old = strategy?.type === "OnDelete" ? false : ordinal < ordinals(set).start + (strategy?.rollingUpdate?.partition ?? 0);
+  const old =
+    strategy?.type === "OnDelete" ? false : ordinal < ordinals(set).start + (strategy?.rollingUpdate?.partition ?? 0);
   return old ? revisions.current : revisions.update;
 }
 

@@ -1,6 +1,13 @@
 /** StatefulSet controller: pods with names that stay, their claims, ordered updates through ControllerRevisions. */
 import { isAlreadyExists } from "@underlay/kube/client";
-import { controllerOf, keyOf, type ControllerRevision, type Pod, type PodTemplateSpec, type StatefulSet } from "@underlay/kube/objects";
+import {
+  controllerOf,
+  keyOf,
+  type ControllerRevision,
+  type Pod,
+  type PodTemplateSpec,
+  type StatefulSet,
+} from "@underlay/kube/objects";
 import { controllerRevisions, persistentVolumeClaims, pods, statefulSets } from "@underlay/kube/resources";
 import { isNotFound } from "@underlay/kube/client";
 import { WorkQueue, type Requeue } from "@underlay/kube/workqueue";
@@ -8,7 +15,14 @@ import { claimObjects } from "./claim.ts";
 import { orphansOf, runQueue, type ControllerContext } from "./context.ts";
 import { podFromTemplate } from "./pod-control.ts";
 import { recheckAvailability } from "./replicaset.ts";
-import { deleteRevisions, ensureRevision, planRevision, revisionHashLabel, surplusRevisions, templateOf } from "./revisions.ts";
+import {
+  deleteRevisions,
+  ensureRevision,
+  planRevision,
+  revisionHashLabel,
+  surplusRevisions,
+  templateOf,
+} from "./revisions.ts";
 import { ordinalOf, planStatefulSet, podName, statefulSetStatus, type StatefulSetStep } from "./statefulset-plan.ts";
 import { sameStatus } from "./status.ts";
 
@@ -27,7 +41,11 @@ export async function runStatefulSetController(context: ControllerContext): Prom
     const owner = controllerOf(pod);
     if (owner?.kind === "StatefulSet") queue.add(`${pod.metadata.namespace}/${owner.name}`);
   };
-  sets.on({ add: (set) => queue.add(keyOf(set)), update: (_old, set) => queue.add(keyOf(set)), delete: (set) => queue.add(keyOf(set)) });
+  sets.on({
+    add: (set) => queue.add(keyOf(set)),
+    update: (_old, set) => queue.add(keyOf(set)),
+    delete: (set) => queue.add(keyOf(set)),
+  });
   allPods.on({
     add: onPod,
     update: (_old, pod) => onPod(pod),
@@ -46,10 +64,18 @@ export async function runStatefulSetController(context: ControllerContext): Prom
       ...informer.byIndex("controller", orphansOf(set.metadata.namespace ?? "")),
     ];
     const history = await claimObjects(client, owner, { of: controllerRevisions, candidates: candidates(revisions) });
-    const revisionOwner = { object: set, of: statefulSets, template: set.spec.template, collisionCount: set.status?.collisionCount ?? 0 };
+    const revisionOwner = {
+      object: set,
+      of: statefulSets,
+      template: set.spec.template,
+      collisionCount: set.status?.collisionCount ?? 0,
+    };
     const ensured = await ensureRevision(client, planRevision(revisionOwner, history));
     if ("collision" in ensured) {
-      await client.updateStatus(statefulSets, { ...set, status: { replicas: 0, ...set.status, collisionCount: revisionOwner.collisionCount + 1 } });
+      await client.updateStatus(statefulSets, {
+        ...set,
+        status: { replicas: 0, ...set.status, collisionCount: revisionOwner.collisionCount + 1 },
+      });
       return;
     }
     const update = ensured.current;
@@ -72,7 +98,11 @@ export async function runStatefulSetController(context: ControllerContext): Prom
     if (!sameStatus(status, set.status)) await client.updateStatus(statefulSets, { ...set, status });
     if (failure) throw failure;
     if (steps.length === 0) {
-      const inUse = new Set([names.current, names.update, ...owned.map((pod) => pod.metadata.labels?.[revisionHashLabel] ?? "")]);
+      const inUse = new Set([
+        names.current,
+        names.update,
+        ...owned.map((pod) => pod.metadata.labels?.[revisionHashLabel] ?? ""),
+      ]);
       await deleteRevisions(client, surplusRevisions(history, inUse, set.spec.revisionHistoryLimit ?? 10));
     }
     return recheckAvailability(set.spec.minReadySeconds ?? 0, owned);
@@ -81,15 +111,30 @@ export async function runStatefulSetController(context: ControllerContext): Prom
   const apply = async (set: StatefulSet, step: StatefulSetStep, revision: ControllerRevision) => {
     if (step.do === "create") {
       const name = podName(set, step.ordinal);
-      const pod = statefulPod(set, step.ordinal, templateOf(revision) ?? set.spec?.template ?? {}, revision.metadata.name ?? "");
+      const pod = statefulPod(
+        set,
+        step.ordinal,
+        templateOf(revision) ?? set.spec?.template ?? {},
+        revision.metadata.name ?? "",
+      );
       try {
         await ensureClaims(set, name);
         await client.create(pods, pod);
-        recorder.event(set, "Normal", "SuccessfulCreate", `create Pod ${name} in StatefulSet ${set.metadata.name} successful`);
+        recorder.event(
+          set,
+          "Normal",
+          "SuccessfulCreate",
+          `create Pod ${name} in StatefulSet ${set.metadata.name} successful`,
+        );
       } catch (err) {
         // Made in the last round; the cache is a moment behind.
         if (isAlreadyExists(err)) return;
-        recorder.event(set, "Warning", "FailedCreate", `create Pod ${name} in StatefulSet ${set.metadata.name} failed error: ${(err as Error).message}`);
+        recorder.event(
+          set,
+          "Warning",
+          "FailedCreate",
+          `create Pod ${name} in StatefulSet ${set.metadata.name} failed error: ${(err as Error).message}`,
+        );
         throw err;
       }
       return;
@@ -98,11 +143,21 @@ export async function runStatefulSetController(context: ControllerContext): Prom
     if (deleting.has(uid)) return;
     deleting.add(uid);
     if (step.why === "failed") {
-      recorder.event(set, "Warning", "RecreatingFailedPod", `StatefulSet ${namespace}/${set.metadata.name} is recreating failed Pod ${name}`);
+      recorder.event(
+        set,
+        "Warning",
+        "RecreatingFailedPod",
+        `StatefulSet ${namespace}/${set.metadata.name} is recreating failed Pod ${name}`,
+      );
     }
     try {
       await client.delete(pods, name, { namespace, preconditions: { uid } });
-      recorder.event(set, "Normal", "SuccessfulDelete", `delete Pod ${name} in StatefulSet ${set.metadata.name} successful`);
+      recorder.event(
+        set,
+        "Normal",
+        "SuccessfulDelete",
+        `delete Pod ${name} in StatefulSet ${set.metadata.name} successful`,
+      );
     } catch (err) {
       deleting.delete(uid);
       if (!isNotFound(err)) throw err;
@@ -117,8 +172,16 @@ export async function runStatefulSetController(context: ControllerContext): Prom
       if (claims.get(`${namespace}/${name}`)) continue;
       const labels = { ...template.metadata?.labels, ...set.spec?.selector.matchLabels };
       try {
-        await client.create(persistentVolumeClaims, { metadata: { ...template.metadata, name, namespace, labels }, spec: template.spec });
-        recorder.event(set, "Normal", "SuccessfulCreate", `create Claim ${name} Pod ${pod} in StatefulSet ${set.metadata.name} success`);
+        await client.create(persistentVolumeClaims, {
+          metadata: { ...template.metadata, name, namespace, labels },
+          spec: template.spec,
+        });
+        recorder.event(
+          set,
+          "Normal",
+          "SuccessfulCreate",
+          `create Claim ${name} Pod ${pod} in StatefulSet ${set.metadata.name} success`,
+        );
       } catch (err) {
         if (!isAlreadyExists(err)) throw err;
       }

@@ -14,7 +14,9 @@ export function leavesInMs(pod: Pod, node: Node, now: Date): number {
   for (const taint of (node.spec?.taints ?? []).filter((one) => one.effect === "NoExecute")) {
     const tolerating = (pod.spec?.tolerations ?? []).filter((toleration) => tolerates(toleration, taint));
     if (tolerating.length === 0) return 0;
-    const limits = tolerating.flatMap(({ tolerationSeconds }) => (tolerationSeconds === undefined ? [] : [tolerationSeconds]));
+    const limits = tolerating.flatMap(({ tolerationSeconds }) =>
+      tolerationSeconds === undefined ? [] : [tolerationSeconds],
+    );
     if (limits.length === 0) continue;
     const since = taint.timeAdded ? Date.parse(taint.timeAdded) : now.getTime();
     leaveAt = Math.min(leaveAt, since + Math.max(0, Math.min(...limits)) * 1000);
@@ -53,7 +55,8 @@ export async function runTaintEvictionController(context: ControllerContext): Pr
     const leaves = leavesInMs(pod, node, new Date());
     const { namespace, name } = splitKey(key);
     if (leaves === Number.POSITIVE_INFINITY) {
-      if (waiting.delete(key)) recorder.event(pod, "Normal", "TaintManagerEviction", `Cancelling deletion of Pod ${namespace}/${name}`);
+      if (waiting.delete(key))
+        recorder.event(pod, "Normal", "TaintManagerEviction", `Cancelling deletion of Pod ${namespace}/${name}`);
       return;
     }
     if (leaves > 0) {
@@ -70,7 +73,12 @@ export async function runTaintEvictionController(context: ControllerContext): Pr
       lastTransitionTime: wireTime(new Date()),
     };
     try {
-      await client.patch(pods, name, { type: "strategic", body: { status: { conditions: [condition] } } }, { namespace, subresource: "status" });
+      await client.patch(
+        pods,
+        name,
+        { type: "strategic", body: { status: { conditions: [condition] } } },
+        { namespace, subresource: "status" },
+      );
       await client.delete(pods, name, { namespace, preconditions: { uid: pod.metadata.uid } });
     } catch (err) {
       if (!isNotFound(err)) throw err;

@@ -10,7 +10,9 @@ import { runQueue, type ControllerContext } from "./context.ts";
 export function expiresInMs(job: Job, now: Date): number | undefined {
   const ttl = job.spec?.ttlSecondsAfterFinished;
   const conditions = job.status?.conditions;
-  const end = [findCondition(conditions, "Complete"), findCondition(conditions, "Failed")].find((condition) => condition?.status === "True");
+  const end = [findCondition(conditions, "Complete"), findCondition(conditions, "Failed")].find(
+    (condition) => condition?.status === "True",
+  );
   if (ttl === undefined || !end?.lastTransitionTime) return undefined;
   return Date.parse(end.lastTransitionTime) + ttl * 1000 - now.getTime();
 }
@@ -26,9 +28,11 @@ export async function runTtlAfterFinishedController(context: ControllerContext):
     if (left > 0) return { requeueAfterMs: left + 10 };
     const { namespace, name } = splitKey(key);
     const preconditions = { uid: job.metadata.uid, resourceVersion: job.metadata.resourceVersion };
-    await context.client.delete(jobs, name, { namespace, propagationPolicy: "Foreground", preconditions }).catch((err: unknown) => {
-      if (!isNotFound(err)) throw err;
-    });
+    await context.client
+      .delete(jobs, name, { namespace, propagationPolicy: "Foreground", preconditions })
+      .catch((err: unknown) => {
+        if (!isNotFound(err)) throw err;
+      });
   };
   await runQueue(context, "ttl-after-finished", queue, reconcile, 2);
 }

@@ -102,7 +102,8 @@ function podKey(pod: Pod): string {
 function count(state: NodeState, key: string, placed: PlacedPod, sign: 1 | -1): void {
   if (sign > 0) state.pods.set(key, placed);
   else state.pods.delete(key);
-  for (const [name, amount] of Object.entries(placed.requests)) state.requested[name] = (state.requested[name] ?? 0) + sign * amount;
+  for (const [name, amount] of Object.entries(placed.requests))
+    state.requested[name] = (state.requested[name] ?? 0) + sign * amount;
   const weight = weightOf(placed.requests);
   state.weight.cpu += sign * weight.cpu;
   state.weight.memory += sign * weight.memory;

@@ -6,7 +6,12 @@ import { decide } from "./decide.ts";
 import { SchedulingQueue } from "./queue.ts";
 import { volumeProblem } from "./volumes.ts";
 
-type NodeShape = { labels?: Record<string, string>; taints?: NonNullable<Node["spec"]>["taints"]; unschedulable?: boolean; allocatable?: Record<string, string> };
+type NodeShape = {
+  labels?: Record<string, string>;
+  taints?: NonNullable<Node["spec"]>["taints"];
+  unschedulable?: boolean;
+  allocatable?: Record<string, string>;
+};
 
 function cluster(nodes: Record<string, NodeShape>, placed: [Pod, string][] = []): ClusterState {
   const state = new ClusterState();
@@ -24,20 +29,36 @@ function cluster(nodes: Record<string, NodeShape>, placed: [Pod, string][] = [])
 let made = 0;
 function pod(spec: Partial<PodSpec> = {}, labels: Record<string, string> = {}): Pod {
   made += 1;
-  return { metadata: { name: `p${made}`, uid: `u${made}`, namespace: "shop", labels }, spec: { containers: [{ name: "c" }], ...spec } };
+  return {
+    metadata: { name: `p${made}`, uid: `u${made}`, namespace: "shop", labels },
+    spec: { containers: [{ name: "c" }], ...spec },
+  };
 }
 
 function ask(state: ClusterState, asking: Pod) {
-  return decide(asking, [...state.nodes.values()], () => ({ team: "a" }), () => 0);
+  return decide(
+    asking,
+    [...state.nodes.values()],
+    () => ({ team: "a" }),
+    () => 0,
+  );
 }
 
 function requesting(requests: Record<string, string>): Partial<PodSpec> {
   return { containers: [{ name: "c", resources: { requests } }] };
 }
 
-const near = (key: string, labels: Record<string, string>) => [{ topologyKey: key, labelSelector: { matchLabels: labels } }];
+const near = (key: string, labels: Record<string, string>) => [
+  { topologyKey: key, labelSelector: { matchLabels: labels } },
+];
 
-const refusals: { what: string; nodes: Record<string, NodeShape>; placed?: [Pod, string][]; asking: Pod; message: string }[] = [
+const refusals: {
+  what: string;
+  nodes: Record<string, NodeShape>;
+  placed?: [Pod, string][];
+  asking: Pod;
+  message: string;
+}[] = [
   {
     what: "no nodes",
     nodes: {},
@@ -81,14 +102,29 @@ const refusals: { what: string; nodes: Record<string, NodeShape>; placed?: [Pod,
       [pod({}, { app: "db" }), "a"],
       [pod({}, { app: "db" }), "b"],
     ],
-    asking: pod({ affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "db" }) } } }, { app: "db" }),
+    asking: pod(
+      {
+        affinity: {
+          podAntiAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "db" }),
+          },
+        },
+      },
+      { app: "db" },
+    ),
     message:
       "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.",
   },
   {
     what: "affinity to a pod that is nowhere",
     nodes: { a: {} },
-    asking: pod({ affinity: { podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "cache" }) } } }),
+    asking: pod({
+      affinity: {
+        podAffinity: {
+          requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "cache" }),
+        },
+      },
+    }),
     message:
       "0/1 nodes are available: 1 node(s) didn't match pod affinity rules. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
   },
@@ -98,7 +134,9 @@ const refusals: { what: string; nodes: Record<string, NodeShape>; placed?: [Pod,
     asking: pod({
       affinity: {
         nodeAffinity: {
-          requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name", operator: "In", values: ["a"] }] }] },
+          requiredDuringSchedulingIgnoredDuringExecution: {
+            nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name", operator: "In", values: ["a"] }] }],
+          },
         },
       },
     }),
@@ -113,7 +151,13 @@ for (const { what, nodes, placed, asking, message } of refusals) {
   });
 }
 
-const placements: { what: string; nodes: Record<string, NodeShape>; placed?: [Pod, string][]; asking: Pod; node: string }[] = [
+const placements: {
+  what: string;
+  nodes: Record<string, NodeShape>;
+  placed?: [Pod, string][];
+  asking: Pod;
+  node: string;
+}[] = [
   {
     what: "where a toleration lets it in",
     nodes: { a: { taints: [{ key: "k", effect: "NoExecute" }] } },
@@ -134,7 +178,9 @@ const placements: { what: string; nodes: Record<string, NodeShape>; placed?: [Po
     asking: pod({
       affinity: {
         nodeAffinity: {
-          preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, preference: { matchExpressions: [{ key: "disk", operator: "In", values: ["ssd"] }] } }],
+          preferredDuringSchedulingIgnoredDuringExecution: [
+            { weight: 100, preference: { matchExpressions: [{ key: "disk", operator: "In", values: ["ssd"] }] } },
+          ],
         },
       },
     }),
@@ -150,21 +196,46 @@ const placements: { what: string; nodes: Record<string, NodeShape>; placed?: [Po
   {
     what: "first of a group with affinity to itself",
     nodes: { a: {} },
-    asking: pod({ affinity: { podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "g" }) } } }, { app: "g" }),
+    asking: pod(
+      {
+        affinity: {
+          podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "g" }) },
+        },
+      },
+      { app: "g" },
+    ),
     node: "a",
   },
   {
     what: "where its friend is",
     nodes: { a: {}, b: {}, c: {} },
     placed: [[pod({}, { app: "cache" }), "b"]],
-    asking: pod({ affinity: { podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "cache" }) } } }),
+    asking: pod({
+      affinity: {
+        podAffinity: {
+          requiredDuringSchedulingIgnoredDuringExecution: near("kubernetes.io/hostname", { app: "cache" }),
+        },
+      },
+    }),
     node: "b",
   },
   {
     what: "in the zone with fewer, as maxSkew demands",
     nodes: { a: { labels: { zone: "1" } }, b: { labels: { zone: "2" } } },
     placed: [[pod({}, { app: "w" }), "a"]],
-    asking: pod({ topologySpreadConstraints: [{ maxSkew: 1, topologyKey: "zone", whenUnsatisfiable: "DoNotSchedule", labelSelector: { matchLabels: { app: "w" } } }] }, { app: "w" }),
+    asking: pod(
+      {
+        topologySpreadConstraints: [
+          {
+            maxSkew: 1,
+            topologyKey: "zone",
+            whenUnsatisfiable: "DoNotSchedule",
+            labelSelector: { matchLabels: { app: "w" } },
+          },
+        ],
+      },
+      { app: "w" },
+    ),
     node: "b",
   },
 ];
@@ -176,11 +247,28 @@ for (const { what, nodes, placed, asking, node } of placements) {
 }
 
 test("spread refuses when the only node left would exceed the skew", () => {
-  const state = cluster({ a: { labels: { zone: "1" } }, b: { labels: { zone: "2" }, unschedulable: true } }, [[pod({}, { app: "w" }), "a"]]);
-  const asking = pod({ topologySpreadConstraints: [{ maxSkew: 1, topologyKey: "zone", whenUnsatisfiable: "DoNotSchedule", labelSelector: { matchLabels: { app: "w" } } }] }, { app: "w" });
+  const state = cluster({ a: { labels: { zone: "1" } }, b: { labels: { zone: "2" }, unschedulable: true } }, [
+    [pod({}, { app: "w" }), "a"],
+  ]);
+  const asking = pod(
+    {
+      topologySpreadConstraints: [
+        {
+          maxSkew: 1,
+          topologyKey: "zone",
+          whenUnsatisfiable: "DoNotSchedule",
+          labelSelector: { matchLabels: { app: "w" } },
+        },
+      ],
+    },
+    { app: "w" },
+  );
   const decision = ask(state, asking);
   assert.equal(decision.ok, false);
-  assert.match(decision.ok ? "" : decision.message, /^0\/2 nodes are available: 1 node\(s\) didn't match pod topology spread constraints, 1 node\(s\) were unschedulable\./);
+  assert.match(
+    decision.ok ? "" : decision.message,
+    /^0\/2 nodes are available: 1 node\(s\) didn't match pod topology spread constraints, 1 node\(s\) were unschedulable\./,
+  );
 });
 
 test("pods of one controller spread over nodes; a terminal pod frees its share, a terminating one does not", () => {
@@ -189,7 +277,9 @@ test("pods of one controller spread over nodes; a terminal pod frees its share, 
   const all: Pod[] = [];
   for (let i = 0; i < 9; i += 1) {
     const one = pod();
-    one.metadata.ownerReferences = [{ apiVersion: "apps/v1", kind: "ReplicaSet", name: "w", uid: "w", controller: true }];
+    one.metadata.ownerReferences = [
+      { apiVersion: "apps/v1", kind: "ReplicaSet", name: "w", uid: "w", controller: true },
+    ];
     const decision = ask(state, one);
     assert.ok(decision.ok);
     state.assume(one, decision.node);
@@ -205,11 +295,17 @@ test("pods of one controller spread over nodes; a terminal pod frees its share, 
 
 test("queue: priority first, then age; a pod that did not fit waits for an event and its back-off", () => {
   const queue = new SchedulingQueue();
-  const at = (name: string, created: string, priority = 0): Pod => ({ metadata: { name, uid: name, creationTimestamp: created }, spec: { containers: [], priority } });
+  const at = (name: string, created: string, priority = 0): Pod => ({
+    metadata: { name, uid: name, creationTimestamp: created },
+    spec: { containers: [], priority },
+  });
   queue.add(at("young", "2026-01-02T00:00:00Z"), 0, false);
   queue.add(at("old", "2026-01-01T00:00:00Z"), 0, false);
   queue.add(at("vip", "2026-01-03T00:00:00Z", 10), 0, false);
-  assert.deepEqual(queue.take(0).map((one) => one.metadata.name), ["vip", "old", "young"]);
+  assert.deepEqual(
+    queue.take(0).map((one) => one.metadata.name),
+    ["vip", "old", "young"],
+  );
   assert.deepEqual(queue.take(200_000), []);
   queue.wake();
   assert.equal(queue.nextAt(), 1_000);
@@ -221,7 +317,16 @@ test("queue: priority first, then age; a pod that did not fit waits for an event
 
 test("a pod waits for its volume claims in upstream's words", () => {
   const asking = pod({ volumes: [{ name: "data", persistentVolumeClaim: { claimName: "data-p" } }] });
-  assert.equal(volumeProblem(asking, () => undefined), 'persistentvolumeclaim "data-p" not found');
-  assert.equal(volumeProblem(asking, () => ({ metadata: {}, status: { phase: "Pending" } })), "pod has unbound immediate PersistentVolumeClaims");
-  assert.equal(volumeProblem(asking, () => ({ metadata: {}, status: { phase: "Bound" } })), undefined);
+  assert.equal(
+    volumeProblem(asking, () => undefined),
+    'persistentvolumeclaim "data-p" not found',
+  );
+  assert.equal(
+    volumeProblem(asking, () => ({ metadata: {}, status: { phase: "Pending" } })),
+    "pod has unbound immediate PersistentVolumeClaims",
+  );
+  assert.equal(
+    volumeProblem(asking, () => ({ metadata: {}, status: { phase: "Bound" } })),
+    undefined,
+  );
 });

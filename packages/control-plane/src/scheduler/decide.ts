@@ -24,7 +24,12 @@ export type Asking = {
   readonly spread: readonly SpreadCounts[];
 };
 
-export function decide(pod: Pod, nodes: readonly NodeState[], namespaceLabels: NamespaceLabels, random: () => number): Decision {
+export function decide(
+  pod: Pod,
+  nodes: readonly NodeState[],
+  namespaceLabels: NamespaceLabels,
+  random: () => number,
+): Decision {
   if (nodes.length === 0) return { ok: false, message: "no nodes available to schedule pods" };
   const asking = ask(pod, nodes, namespaceLabels);
   const pinned = pinnedNode(pod.spec);
@@ -58,11 +63,13 @@ export function refuse(asking: Asking, state: NodeState): Refusal | undefined {
   const { node } = state;
   const tolerations = pod.spec?.tolerations ?? [];
   const cordon = { key: "node.kubernetes.io/unschedulable", effect: "NoSchedule" };
-  if (node.spec?.unschedulable && !tolerations.some((toleration) => tolerates(toleration, cordon))) return final("node(s) were unschedulable");
+  if (node.spec?.unschedulable && !tolerations.some((toleration) => tolerates(toleration, cordon)))
+    return final("node(s) were unschedulable");
   const taint = untoleratedTaint(node, tolerations);
   if (taint) return final(`node(s) had untolerated taint {${taint.key}: ${taint.value ?? ""}}`);
   if (!matchesNodeAffinity(pod.spec, node)) return final("node(s) didn't match Pod's node affinity/selector");
-  if (asking.ports.some((port) => portTaken(port, state))) return passing("node(s) didn't have free ports for the requested pod ports");
+  if (asking.ports.some((port) => portTaken(port, state)))
+    return passing("node(s) didn't have free ports for the requested pod ports");
   const short = shortages(asking.requests, state);
   if (short) return short;
   switch (spreadVerdict(asking.spread, node.metadata.labels)) {
@@ -113,7 +120,9 @@ export function explain(refusals: readonly Refusal[]): string {
   const none = `0/${refusals.length} nodes are available: `;
   const reasons = countReasons(refusals.flatMap((refusal) => refusal.reasons));
   const preemption = countReasons(
-    refusals.map((refusal) => (refusal.final ? "Preemption is not helpful for scheduling" : "No preemption victims found for incoming pod")),
+    refusals.map((refusal) =>
+      refusal.final ? "Preemption is not helpful for scheduling" : "No preemption victims found for incoming pod",
+    ),
   );
   return `${none}${reasons}. preemption: ${none}${preemption}.`;
 }
@@ -127,7 +136,10 @@ export function explainForAll(problem: string, nodes: number): string {
 function countReasons(reasons: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const reason of reasons) counts.set(reason, (counts.get(reason) ?? 0) + 1);
-  return [...counts].map(([reason, count]) => `${count} ${reason}`).sort().join(", ");
+  return [...counts]
+    .map(([reason, count]) => `${count} ${reason}`)
+    .sort()
+    .join(", ");
 }
 
 function pick(scored: readonly { state: NodeState; score: number }[], random: () => number): NodeState | undefined {

@@ -34,11 +34,19 @@ export function preferredNodeAffinity(spec: PodSpec | undefined, node: Node): nu
 /** The only node the required terms allow by name, as DaemonSets pin their pods. */
 export function pinnedNode(spec: PodSpec | undefined): string | undefined {
   const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
-  const names = terms.map((term) => term.matchFields?.find((field) => field.key === "metadata.name" && field.operator === "In")?.values ?? []);
+  const names = terms.map(
+    (term) => term.matchFields?.find((field) => field.key === "metadata.name" && field.operator === "In")?.values ?? [],
+  );
   const [only] = names;
-  return names.length > 0 && names.every((values) => values.length === 1 && values[0] === only?.[0]) ? only?.[0] : undefined;
+  return names.length > 0 && names.every((values) => values.length === 1 && values[0] === only?.[0])
+    ? only?.[0]
+    : undefined;
 }
 
 function toRequirement(expression: { key: string; operator: string; values?: string[] | undefined }): Requirement {
-  return { key: expression.key, operator: expression.operator as Requirement["operator"], values: expression.values ?? [] };
+  return {
+    key: expression.key,
+    operator: expression.operator as Requirement["operator"],
+    values: expression.values ?? [],
+  };
 }

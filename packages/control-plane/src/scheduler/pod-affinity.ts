@@ -18,7 +18,11 @@ export type PodAffinityState = {
   readonly forbiddenByOthers: Set<string>;
 };
 
-export function podAffinityState(pod: Pod, nodes: Iterable<NodeState>, namespaceLabels: NamespaceLabels): PodAffinityState {
+export function podAffinityState(
+  pod: Pod,
+  nodes: Iterable<NodeState>,
+  namespaceLabels: NamespaceLabels,
+): PodAffinityState {
   const affinityTerms = pod.spec?.affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
   const antiTerms = pod.spec?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
   const wanted = affinityTerms.map((term) => termMatcher(term, pod, namespaceLabels));
@@ -42,7 +46,8 @@ export function podAffinityState(pod: Pod, nodes: Iterable<NodeState>, namespace
       }
       for (const term of other.spec?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) {
         const value = labels[term.topologyKey];
-        if (value !== undefined && termMatcher(term, other, namespaceLabels)(pod)) state.forbiddenByOthers.add(`${term.topologyKey}=${value}`);
+        if (value !== undefined && termMatcher(term, other, namespaceLabels)(pod))
+          state.forbiddenByOthers.add(`${term.topologyKey}=${value}`);
       }
     }
   }
@@ -57,13 +62,19 @@ export function podAffinityVerdict(state: PodAffinityState, labels: Record<strin
   const first = state.affinity.every(({ values }) => values.size === 0) && state.matchesItself;
   if (state.affinity.length > 0 && !(known && (near || first))) return "affinity";
   const at = Object.entries(labels);
-  if (state.forbiddenByPod.size > 0 && at.some(([key, value]) => state.forbiddenByPod.has(`${key}=${value}`))) return "anti-affinity";
-  if (state.forbiddenByOthers.size > 0 && at.some(([key, value]) => state.forbiddenByOthers.has(`${key}=${value}`))) return "existing-anti-affinity";
+  if (state.forbiddenByPod.size > 0 && at.some(([key, value]) => state.forbiddenByPod.has(`${key}=${value}`)))
+    return "anti-affinity";
+  if (state.forbiddenByOthers.size > 0 && at.some(([key, value]) => state.forbiddenByOthers.has(`${key}=${value}`)))
+    return "existing-anti-affinity";
   return "ok";
 }
 
 /** Weights per "key=value" from preferred terms: the pod's own, and (symmetrically) those of placed pods about it. */
-export function preferredPodAffinity(pod: Pod, nodes: Iterable<NodeState>, namespaceLabels: NamespaceLabels): Map<string, number> {
+export function preferredPodAffinity(
+  pod: Pod,
+  nodes: Iterable<NodeState>,
+  namespaceLabels: NamespaceLabels,
+): Map<string, number> {
   const weights = new Map<string, number>();
   const own = weightedTerms(pod).map((one) => ({ ...one, matches: termMatcher(one.term, pod, namespaceLabels) }));
   for (const node of nodes) {
@@ -75,7 +86,8 @@ export function preferredPodAffinity(pod: Pod, nodes: Iterable<NodeState>, names
     for (const { pod: other } of node.pods.values()) {
       for (const { term, weight, matches } of own) if (matches(other)) add(term.topologyKey, weight);
       if (!other.spec?.affinity) continue;
-      for (const { term, weight } of weightedTerms(other)) if (termMatcher(term, other, namespaceLabels)(pod)) add(term.topologyKey, weight);
+      for (const { term, weight } of weightedTerms(other))
+        if (termMatcher(term, other, namespaceLabels)(pod)) add(term.topologyKey, weight);
       for (const term of other.spec.affinity.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) {
         if (termMatcher(term, other, namespaceLabels)(pod)) add(term.topologyKey, 1);
       }
@@ -103,14 +115,19 @@ function termMatcher(term: PodAffinityTerm, owner: Pod, namespaceLabels: Namespa
   return (pod) => {
     if (!requirements) return false;
     const namespace = pod.metadata.namespace ?? "";
-    const inScope = namespaces.has(namespace) || (byLabels !== undefined && matchesRequirements(byLabels, namespaceLabels(namespace)));
+    const inScope =
+      namespaces.has(namespace) ||
+      (byLabels !== undefined && matchesRequirements(byLabels, namespaceLabels(namespace)));
     return inScope && matchesRequirements(requirements, pod.metadata.labels);
   };
 }
 
 function selectorOf(term: PodAffinityTerm, owner: Pod): Requirement[] {
   const requirements = requirementsOf(term.labelSelector as LabelSelector);
-  for (const [keys, operator] of [[term.matchLabelKeys, "In"], [term.mismatchLabelKeys, "NotIn"]] as const) {
+  for (const [keys, operator] of [
+    [term.matchLabelKeys, "In"],
+    [term.mismatchLabelKeys, "NotIn"],
+  ] as const) {
     for (const key of keys ?? []) {
       const value = owner.metadata.labels?.[key];
       if (value !== undefined) requirements.push({ key, operator, values: [value] });

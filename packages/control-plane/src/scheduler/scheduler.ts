@@ -20,7 +20,12 @@ export type SchedulerOptions = {
   recorder: EventRecorder;
   log: Log;
   signal: AbortSignal;
-  informers: { pods: Informer<Pod>; nodes: Informer<Node>; namespaces: Informer<Namespace>; claims: Informer<PersistentVolumeClaim> };
+  informers: {
+    pods: Informer<Pod>;
+    nodes: Informer<Node>;
+    namespaces: Informer<Namespace>;
+    claims: Informer<PersistentVolumeClaim>;
+  };
   schedulerName?: string;
   random?: () => number;
 };
@@ -64,7 +69,11 @@ class Scheduler {
       update: (old, node) => this.#onNode(node, old),
       delete: (node) => this.#state.removeNode(node.metadata.name ?? ""),
     });
-    allPods.on({ add: (pod) => this.#onPod(pod), update: (old, pod) => this.#onPod(pod, old), delete: (pod) => this.#onPodGone(pod) });
+    allPods.on({
+      add: (pod) => this.#onPod(pod),
+      update: (old, pod) => this.#onPod(pod, old),
+      delete: (pod) => this.#onPodGone(pod),
+    });
   }
 
   stop(): void {
@@ -85,7 +94,11 @@ class Scheduler {
       if (isPodTerminal(pod) !== (old !== undefined && isPodTerminal(old)) || !old?.spec?.nodeName) this.#wake();
       return;
     }
-    if (pod.metadata.deletionTimestamp || pod.spec?.schedulerName !== this.#name || (pod.spec.schedulingGates ?? []).length > 0) {
+    if (
+      pod.metadata.deletionTimestamp ||
+      pod.spec?.schedulerName !== this.#name ||
+      (pod.spec.schedulingGates ?? []).length > 0
+    ) {
       this.#queue.remove(pod);
       return;
     }
@@ -169,7 +182,8 @@ class Scheduler {
       const patch = { type: "strategic" as const, body: { status: { conditions: [condition] } } };
       await this.#options.client.patch(pods, name, patch, { namespace, subresource: "status" });
     } catch (err) {
-      if (!isNotFound(err)) this.#options.log.debug("cannot report unschedulable pod", { pod: `${namespace}/${name}`, err });
+      if (!isNotFound(err))
+        this.#options.log.debug("cannot report unschedulable pod", { pod: `${namespace}/${name}`, err });
     }
   }
 

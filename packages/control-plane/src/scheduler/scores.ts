@@ -42,15 +42,25 @@ function share(used: number, of: number | undefined): number {
 
 function intolerable(pod: Pod, { node }: NodeState): number {
   return (node.spec?.taints ?? []).filter(
-    (taint) => taint.effect === "PreferNoSchedule" && !(pod.spec?.tolerations ?? []).some((toleration) => tolerates(toleration, taint)),
+    (taint) =>
+      taint.effect === "PreferNoSchedule" &&
+      !(pod.spec?.tolerations ?? []).some((toleration) => tolerates(toleration, taint)),
   ).length;
 }
 
-function podAffinityScores(pod: Pod, fitting: readonly NodeState[], all: readonly NodeState[], namespaceLabels: NamespaceLabels): number[] {
+function podAffinityScores(
+  pod: Pod,
+  fitting: readonly NodeState[],
+  all: readonly NodeState[],
+  namespaceLabels: NamespaceLabels,
+): number[] {
   const byPlace = preferredPodAffinity(pod, all, namespaceLabels);
   if (byPlace.size === 0) return fitting.map(() => 0);
   return fitting.map(({ node }) =>
-    Object.entries(node.metadata.labels ?? {}).reduce((sum, [key, value]) => sum + (byPlace.get(`${key}=${value}`) ?? 0), 0),
+    Object.entries(node.metadata.labels ?? {}).reduce(
+      (sum, [key, value]) => sum + (byPlace.get(`${key}=${value}`) ?? 0),
+      0,
+    ),
   );
 }
 

@@ -17,6 +17,7 @@ export function untoleratedTaint(
   effects: readonly string[] = ["NoSchedule", "NoExecute"],
 ): Taint | undefined {
   return (node.spec?.taints ?? []).find(
-    (taint) => effects.includes(taint.effect) && !(tolerations ?? []).some((toleration) => tolerates(toleration, taint)),
+    (taint) =>
+      effects.includes(taint.effect) && !(tolerations ?? []).some((toleration) => tolerates(toleration, taint)),
   );
 }

@@ -15,10 +15,18 @@ export type SpreadCounts = {
 };
 
 /** Counts for the constraints of one kind, over the nodes that are candidates at all. */
-export function spreadCounts(pod: Pod, nodes: readonly NodeState[], kind: "DoNotSchedule" | "ScheduleAnyway"): SpreadCounts[] {
-  const constraints = (pod.spec?.topologySpreadConstraints ?? []).filter((constraint) => constraint.whenUnsatisfiable === kind);
+export function spreadCounts(
+  pod: Pod,
+  nodes: readonly NodeState[],
+  kind: "DoNotSchedule" | "ScheduleAnyway",
+): SpreadCounts[] {
+  const constraints = (pod.spec?.topologySpreadConstraints ?? []).filter(
+    (constraint) => constraint.whenUnsatisfiable === kind,
+  );
   if (constraints.length === 0) return [];
-  const eligible = nodes.filter(({ node }) => constraints.every(({ topologyKey }) => node.metadata.labels?.[topologyKey] !== undefined));
+  const eligible = nodes.filter(({ node }) =>
+    constraints.every(({ topologyKey }) => node.metadata.labels?.[topologyKey] !== undefined),
+  );
   return constraints.map((constraint) => {
     const requirements = selectorOf(constraint, pod);
     const matches = (other: Pod) => matchesRequirements(requirements, other.metadata.labels);
@@ -53,7 +61,12 @@ export function spreadVerdict(all: readonly SpreadCounts[], labels: Record<strin
   return "ok";
 }
 
-function countBy(constraint: SpreadConstraint, pod: Pod, nodes: readonly NodeState[], matches: (pod: Pod) => boolean): Map<string, number> {
+function countBy(
+  constraint: SpreadConstraint,
+  pod: Pod,
+  nodes: readonly NodeState[],
+  matches: (pod: Pod) => boolean,
+): Map<string, number> {
   const counts = new Map<string, number>();
   for (const state of nodes) {
     const value = state.node.metadata.labels?.[constraint.topologyKey];

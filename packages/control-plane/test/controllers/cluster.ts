@@ -71,7 +71,9 @@ export class TestCluster {
   }
 
   #run(program: string): ChildProcess {
-    const child = spawn(process.execPath, [source(program), join(this.directory, "settings.json")], { stdio: ["ignore", "ignore", "pipe"] });
+    const child = spawn(process.execPath, [source(program), join(this.directory, "settings.json")], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     const lines: string[] = [];
     child.stderr?.on("data", (chunk: Buffer) => lines.push(String(chunk)));
     child.once("exit", (code) => {

@@ -19,17 +19,29 @@ export class FakeKubelets {
 
   async start(all: readonly FakeNode[]): Promise<void> {
     for (const { name, zone, pods: most = 110, cpu = "2" } of all) {
-      const labels = { "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone, "kubernetes.io/os": "linux" };
+      const labels = {
+        "kubernetes.io/hostname": name,
+        "topology.kubernetes.io/zone": zone,
+        "kubernetes.io/os": "linux",
+      };
       const amounts = { cpu, memory: "8Gi", pods: String(most) };
-      const node: Node = { metadata: { name, labels }, spec: {}, status: { capacity: amounts, allocatable: amounts, conditions: [ready("KubeletReady")] } };
+      const node: Node = {
+        metadata: { name, labels },
+        spec: {},
+        status: { capacity: amounts, allocatable: amounts, conditions: [ready("KubeletReady")] },
+      };
       const made = await this.#client.create(nodes, node);
       await this.#client.updateStatus(nodes, { ...made, status: node.status });
       await this.#renew(name);
     }
-    const timer = setInterval(() => void Promise.all(all.map(({ name }) => this.#renew(name))).catch(() => undefined), 2_000);
+    const timer = setInterval(
+      () => void Promise.all(all.map(({ name }) => this.#renew(name))).catch(() => undefined),
+      2_000,
+    );
     this.#stop.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
     const informer = new Informer(this.#client, pods);
-    const look = (pod: Pod) => void this.#look(pod).catch((err: unknown) => this.#stop.signal.aborted || isNotFound(err) || console.error(err));
+    const look = (pod: Pod) =>
+      void this.#look(pod).catch((err: unknown) => this.#stop.signal.aborted || isNotFound(err) || console.error(err));
     informer.on({ add: look, update: (_old, pod) => look(pod) });
     await informer.start(this.#stop.signal).synced();
   }
@@ -56,7 +68,8 @@ export class FakeKubelets {
   async #look(pod: Pod): Promise<void> {
     const { name = "", namespace, uid, annotations } = pod.metadata;
     if (!pod.spec?.nodeName || this.#silent.has(pod.spec.nodeName)) return;
-    if (pod.metadata.deletionTimestamp) return this.#client.delete(pods, name, { namespace, gracePeriodSeconds: 0, preconditions: { uid } });
+    if (pod.metadata.deletionTimestamp)
+      return this.#client.delete(pods, name, { namespace, gracePeriodSeconds: 0, preconditions: { uid } });
     if (pod.status?.podIP) return;
     this.#address += 1;
     const ip = `10.9.${Math.floor(this.#address / 250)}.${1 + (this.#address % 250)}`;
@@ -64,11 +77,21 @@ export class FakeKubelets {
     const phase = exit === undefined ? "Running" : exit === "0" ? "Succeeded" : "Failed";
     const isReady = phase === "Running" && annotations?.["test/unready"] === undefined;
     const conditions = [{ ...ready(""), status: isReady ? "True" : "False" }];
-    await this.#client.patch(pods, name, { type: "strategic", body: { status: { phase, podIP: ip, podIPs: [{ ip }], conditions } } }, { namespace, subresource: "status" });
+    await this.#client.patch(
+      pods,
+      name,
+      { type: "strategic", body: { status: { phase, podIP: ip, podIPs: [{ ip }], conditions } } },
+      { namespace, subresource: "status" },
+    );
   }
 }
 
 function ready(reason: string) {
   const now = wireTime(new Date());
-  return { type: "Ready", status: "True", lastTransitionTime: now, ...(reason ? { reason, lastHeartbeatTime: now } : {}) };
+  return {
+    type: "Ready",
+    status: "True",
+    lastTransitionTime: now,
+    ...(reason ? { reason, lastHeartbeatTime: now } : {}),
+  };
 }
