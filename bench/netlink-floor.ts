@@ -55,7 +55,14 @@ function add(rtnl: Rtnl, pod: number, i: number): void {
   const address = `10.0.${1 + (i >> 8)}.${i & 255}/32`;
   const dev = `eni${i}`;
   rtnl.apply(
-    { do: "add-veth", name: dev, mac: hostMac(i), mtu: 9001, up: true, peer: { name: "eth0", mac: podMac(i), mtu: 9001, netns: pod } },
+    {
+      do: "add-veth",
+      name: dev,
+      mac: hostMac(i),
+      mtu: 9001,
+      up: true,
+      peer: { name: "eth0", mac: podMac(i), mtu: 9001, netns: pod },
+    },
     { do: "add-route", to: address, dev, scope: "link" },
     { do: "add-rule", priority: 512, to: address, table: 254 },
     { do: "add-rule", priority: 1536, from: address, table: 2 },
@@ -73,7 +80,8 @@ function add(rtnl: Rtnl, pod: number, i: number): void {
 
 function summary(times: number[]): { median: number; p99: number } {
   const sorted = [...times].sort((a, b) => a - b);
-  const at = (share: number): number => Number((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0).toFixed(3));
+  const at = (share: number): number =>
+    Number((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0).toFixed(3));
   return { median: at(0.5), p99: at(0.99) };
 }
 

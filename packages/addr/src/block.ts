@@ -4,9 +4,9 @@
  * scattered subnet runs out of prefixes long before it runs out of addresses.
  * Plain state: build it again at any time from the list of what is taken.
  */
-import { AddressError } from './errors.ts';
-import { formatIpv4, parseIpv4 } from './ipv4.ts';
-import { formatCidr, parseCidr } from './cidr.ts';
+import { AddressError } from "./errors.ts";
+import { formatIpv4, parseIpv4 } from "./ipv4.ts";
+import { formatCidr, parseCidr } from "./cidr.ts";
 
 const FREE = 0;
 const TAKEN = 1;
@@ -14,7 +14,7 @@ const IN_PREFIX = 2;
 const RESERVED = 3;
 const PREFIX_SIZE = 16;
 
-export type TakeResult = { ok: true } | { ok: false; why: 'taken' | 'reserved' | 'outside' | 'unaligned' };
+export type TakeResult = { ok: true } | { ok: false; why: "taken" | "reserved" | "outside" | "unaligned" };
 
 /** base, +1, +2, +3 and last: what EC2 keeps in every subnet. */
 export function reservedAddresses(cidr: string): string[] {
@@ -26,7 +26,6 @@ export class SubnetBlock {
   readonly cidr: string;
   readonly gateway: string;
   readonly #base: number;
-  readonly #size: number;
   readonly #state: Uint8Array;
   /** Used addresses in each aligned /28. */
   readonly #used: Uint8Array;
@@ -41,14 +40,13 @@ export class SubnetBlock {
     this.cidr = text;
     this.gateway = formatIpv4(base + 1);
     this.#base = base;
-    this.#size = size;
     this.#state = new Uint8Array(size);
     this.#used = new Uint8Array(Math.floor(size / PREFIX_SIZE));
     this.#freeCount = size;
     this.#freePrefixCount = this.#used.length;
     for (const offset of reservedOffsets(size)) this.#mark(offset, RESERVED);
     for (const one of taken) {
-      const result = one.includes('/') ? this.takeGivenPrefix(one) : this.take(one);
+      const result = one.includes("/") ? this.takeGivenPrefix(one) : this.take(one);
       if (!result.ok) throw new AddressError(`a free part of ${text} (it is ${result.why})`, one);
     }
   }
@@ -63,15 +61,15 @@ export class SubnetBlock {
     return this.#freePrefixCount;
   }
 
-  status(address: string): 'free' | 'taken' | 'reserved' | 'outside' {
+  status(address: string): "free" | "taken" | "reserved" | "outside" {
     const state = this.#state[parseIpv4(address) - this.#base];
-    return state === undefined ? 'outside' : state === FREE ? 'free' : state === RESERVED ? 'reserved' : 'taken';
+    return state === undefined ? "outside" : state === FREE ? "free" : state === RESERVED ? "reserved" : "taken";
   }
 
   /** Takes one given address. */
   take(address: string): TakeResult {
     const status = this.status(address);
-    if (status !== 'free') return { ok: false, why: status };
+    if (status !== "free") return { ok: false, why: status };
     this.#mark(parseIpv4(address) - this.#base, TAKEN);
     return { ok: true };
   }
@@ -103,18 +101,18 @@ export class SubnetBlock {
   /** Takes one given /28. */
   takeGivenPrefix(prefix: string): TakeResult {
     const offset = this.#prefixOffset(prefix);
-    if (offset === undefined) return { ok: false, why: 'unaligned' };
+    if (offset === undefined) return { ok: false, why: "unaligned" };
     const states = this.#state.subarray(Math.max(offset, 0), Math.max(offset + PREFIX_SIZE, 0));
-    if (offset < 0 || states.length < PREFIX_SIZE) return { ok: false, why: 'outside' };
-    if (states.includes(RESERVED)) return { ok: false, why: 'reserved' };
-    if (states.some((state) => state !== FREE)) return { ok: false, why: 'taken' };
+    if (offset < 0 || states.length < PREFIX_SIZE) return { ok: false, why: "outside" };
+    if (states.includes(RESERVED)) return { ok: false, why: "reserved" };
+    if (states.some((state) => state !== FREE)) return { ok: false, why: "taken" };
     this.#markPrefix(offset);
     return { ok: true };
   }
 
   /** Gives back an address or a prefix; throws when it was not taken as such. */
   release(addressOrPrefix: string): void {
-    const isPrefix = addressOrPrefix.includes('/');
+    const isPrefix = addressOrPrefix.includes("/");
     const offset = isPrefix ? this.#prefixOffset(addressOrPrefix) : parseIpv4(addressOrPrefix) - this.#base;
     if (offset === undefined || this.#state[offset] !== (isPrefix ? IN_PREFIX : TAKEN)) {
       throw new AddressError(`something taken in ${this.cidr}`, addressOrPrefix);
@@ -124,9 +122,9 @@ export class SubnetBlock {
 
   /** undefined when the text is not an aligned /28. */
   #prefixOffset(prefix: string): number | undefined {
-    const [address = '', length] = prefix.split('/');
+    const [address = "", length] = prefix.split("/");
     const value = parseIpv4(address);
-    return length === '28' && value % PREFIX_SIZE === 0 ? value - this.#base : undefined;
+    return length === "28" && value % PREFIX_SIZE === 0 ? value - this.#base : undefined;
   }
 
   #markPrefix(offset: number): void {
@@ -158,7 +156,8 @@ export class SubnetBlock {
 function ipv4Range(cidr: string): { base: number; size: number; text: string } {
   const block = parseCidr(cidr);
   // EC2 subnets are /16 to /28; anything wider would make a table of its own size.
-  if (block.family !== 4 || block.prefixLength < 8 || block.prefixLength > 29) throw new AddressError('an IPv4 subnet', cidr);
+  if (block.family !== 4 || block.prefixLength < 8 || block.prefixLength > 29)
+    throw new AddressError("an IPv4 subnet", cidr);
   return { base: Number(block.base), size: 2 ** (32 - block.prefixLength), text: formatCidr(block) };
 }
 

@@ -2,10 +2,10 @@
  * Which parts of one subnet's IPv6 /64 are taken. The space is too big for a table and too big to fill, so EC2
  * (and this) picks at random and keeps a list: single addresses and /80 prefixes, none overlapping another.
  */
-import { AddressError } from './errors.ts';
-import type { TakeResult } from './block.ts';
-import { formatIpv6, parseIpv6 } from './ipv6.ts';
-import { formatCidr, parseCidr, sizeOf } from './cidr.ts';
+import { AddressError } from "./errors.ts";
+import type { TakeResult } from "./block.ts";
+import { formatIpv6, parseIpv6 } from "./ipv6.ts";
+import { formatCidr, parseCidr, sizeOf } from "./cidr.ts";
 
 /** An /80 leaves 48 host bits. */
 const PREFIX_BITS = 48n;
@@ -21,12 +21,12 @@ export class SubnetBlock6 {
 
   constructor(cidr: string, taken: Iterable<string> = []) {
     const block = parseCidr(cidr);
-    if (block.family !== 6 || block.prefixLength > 80) throw new AddressError('an IPv6 subnet', cidr);
+    if (block.family !== 6 || block.prefixLength > 80) throw new AddressError("an IPv6 subnet", cidr);
     this.cidr = formatCidr(block);
     this.#base = block.base;
     this.#size = sizeOf(block);
     for (const one of taken) {
-      const result = one.includes('/') ? this.takeGivenPrefix(one) : this.take(one);
+      const result = one.includes("/") ? this.takeGivenPrefix(one) : this.take(one);
       if (!result.ok) throw new AddressError(`a free part of ${this.cidr} (it is ${result.why})`, one);
     }
   }
@@ -51,11 +51,12 @@ export class SubnetBlock6 {
 
   takeGivenPrefix(prefix: string): TakeResult {
     const { base, prefixLength, family } = parseCidr(prefix);
-    if (family !== 6 || prefixLength !== 80) return { ok: false, why: 'unaligned' };
-    if (base < this.#base || base >= this.#base + this.#size) return { ok: false, why: 'outside' };
+    if (family !== 6 || prefixLength !== 80) return { ok: false, why: "unaligned" };
+    if (base < this.#base || base >= this.#base + this.#size) return { ok: false, why: "outside" };
     const key = base >> PREFIX_BITS;
-    if (key === this.#base >> PREFIX_BITS || key === (this.#base + this.#size - 1n) >> PREFIX_BITS) return { ok: false, why: 'reserved' };
-    if (this.#prefixes.has(key) || this.#inPrefix.has(key)) return { ok: false, why: 'taken' };
+    if (key === this.#base >> PREFIX_BITS || key === (this.#base + this.#size - 1n) >> PREFIX_BITS)
+      return { ok: false, why: "reserved" };
+    if (this.#prefixes.has(key) || this.#inPrefix.has(key)) return { ok: false, why: "taken" };
     this.#prefixes.add(key);
     return { ok: true };
   }
@@ -71,7 +72,7 @@ export class SubnetBlock6 {
 
   /** Gives back an address or a prefix; throws when it was not taken as such. */
   release(addressOrPrefix: string): void {
-    if (addressOrPrefix.includes('/')) {
+    if (addressOrPrefix.includes("/")) {
       if (this.#prefixes.delete(parseCidr(addressOrPrefix).base >> PREFIX_BITS)) return;
     } else {
       const value = parseIpv6(addressOrPrefix);
@@ -86,11 +87,11 @@ export class SubnetBlock6 {
     throw new AddressError(`something taken in ${this.cidr}`, addressOrPrefix);
   }
 
-  #refusal(value: bigint): 'taken' | 'reserved' | 'outside' | undefined {
+  #refusal(value: bigint): "taken" | "reserved" | "outside" | undefined {
     const offset = value - this.#base;
-    if (offset < 0n || offset >= this.#size) return 'outside';
-    if (offset < 4n || offset === this.#size - 1n) return 'reserved';
-    if (this.#addresses.has(value) || this.#prefixes.has(value >> PREFIX_BITS)) return 'taken';
+    if (offset < 0n || offset >= this.#size) return "outside";
+    if (offset < 4n || offset === this.#size - 1n) return "reserved";
+    if (this.#addresses.has(value) || this.#prefixes.has(value >> PREFIX_BITS)) return "taken";
     return undefined;
   }
 }

@@ -2,9 +2,9 @@
  * CIDR blocks of either family. A Cidr is its base (host bits zero) and prefix length; every function also takes text,
  * so callers that hold strings need not parse first.
  */
-import { AddressError } from './errors.ts';
-import { findIp, formatIp, parseIp, type Family } from './ip.ts';
-import { formatIpv4 } from './ipv4.ts';
+import { AddressError } from "./errors.ts";
+import { findIp, formatIp, parseIp, type Family } from "./ip.ts";
+import { formatIpv4 } from "./ipv4.ts";
 
 export interface Cidr {
   readonly family: Family;
@@ -24,24 +24,25 @@ export function parseCidr(text: string): Cidr {
 /** Like parseCidr, but text with host bits set or without a length is refused. */
 export function parseCanonicalCidr(text: string): Cidr {
   const cidr = parseCidr(text);
-  if (!text.includes('/') || readCidr(text).value !== cidr.base) throw new AddressError('a CIDR block without host bits', text);
+  if (!text.includes("/") || readCidr(text).value !== cidr.base)
+    throw new AddressError("a CIDR block without host bits", text);
   return cidr;
 }
 
 function readCidr(text: string): { family: Family; value: bigint; prefixLength: number } {
-  const slash = text.indexOf('/');
+  const slash = text.indexOf("/");
   const found = findIp(slash < 0 ? text : text.slice(0, slash));
-  if (found === undefined) throw new AddressError('a CIDR block', text);
+  if (found === undefined) throw new AddressError("a CIDR block", text);
   const width = widthOf(found.family);
   if (slash < 0) return { ...found, prefixLength: width };
   const length = text.slice(slash + 1);
-  if (!/^(0|[1-9]\d{0,2})$/.test(length) || Number(length) > width) throw new AddressError('a CIDR block', text);
+  if (!/^(0|[1-9]\d{0,2})$/.test(length) || Number(length) > width) throw new AddressError("a CIDR block", text);
   return { ...found, prefixLength: Number(length) };
 }
 
 /** True for 'address/length' text; false for a bare address. */
 export function isCidr(text: string): boolean {
-  if (!text.includes('/')) return false;
+  if (!text.includes("/")) return false;
   try {
     readCidr(text);
     return true;
@@ -60,7 +61,7 @@ export function canonicalCidr(text: string): string {
   return formatCidr(parseCidr(text));
 }
 
-const toCidr = (cidr: Cidr | string): Cidr => (typeof cidr === 'string' ? parseCidr(cidr) : cidr);
+const toCidr = (cidr: Cidr | string): Cidr => (typeof cidr === "string" ? parseCidr(cidr) : cidr);
 
 /** The number of addresses in a block. */
 export function sizeOf(cidr: Cidr | string): bigint {
@@ -123,6 +124,6 @@ export function* subnetsOf(cidr: Cidr | string, prefixLength: number): Generator
 /** '255.255.255.0' for an IPv4 /24. */
 export function netmaskOf(cidr: Cidr | string): string {
   const { family, prefixLength } = toCidr(cidr);
-  if (family !== 4) throw new AddressError('an IPv4 block', typeof cidr === 'string' ? cidr : formatCidr(cidr));
+  if (family !== 4) throw new AddressError("an IPv4 block", typeof cidr === "string" ? cidr : formatCidr(cidr));
   return formatIpv4(2 ** 32 - 2 ** (32 - prefixLength));
 }

@@ -1,6 +1,6 @@
 /** Thrown by every parse function of this room. */
 export class AddressError extends Error {
-  override readonly name = 'AddressError';
+  override readonly name = "AddressError";
   readonly text: string;
 
   constructor(what: string, text: string) {

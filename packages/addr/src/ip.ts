@@ -1,6 +1,6 @@
-import { AddressError } from './errors.ts';
-import { findIpv4, formatIpv4 } from './ipv4.ts';
-import { findIpv6, formatIpv6 } from './ipv6.ts';
+import { AddressError } from "./errors.ts";
+import { findIpv4, formatIpv4 } from "./ipv4.ts";
+import { findIpv6, formatIpv6 } from "./ipv6.ts";
 
 export { AddressError };
 
@@ -17,7 +17,7 @@ export function findIp(text: string): { family: Family; value: bigint } | undefi
 /** Like findIp, but throws AddressError. */
 export function parseIp(text: string): { family: Family; value: bigint } {
   const found = findIp(text);
-  if (found === undefined) throw new AddressError('an IP address', text);
+  if (found === undefined) throw new AddressError("an IP address", text);
   return found;
 }
 
@@ -57,7 +57,7 @@ export function ipFromBytes(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length === 4) return formatIpv4(view.getUint32(0));
   if (bytes.length === 16) return formatIpv6((view.getBigUint64(0) << 64n) | view.getBigUint64(8));
-  throw new AddressError('address bytes (4 or 16)', `${bytes.length} bytes`);
+  throw new AddressError("address bytes (4 or 16)", `${bytes.length} bytes`);
 }
 
 /** Numeric order, IPv4 before IPv6; for Array.sort. */

@@ -1,7 +1,7 @@
-import { AddressError } from './errors.ts';
+import { AddressError } from "./errors.ts";
 
 /** An IPv4 address as an unsigned 32-bit number. */
-export type Ipv4 = number & { readonly brand: 'ipv4' };
+export type Ipv4 = number & { readonly brand: "ipv4" };
 
 const OCTETS = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/;
 
@@ -12,7 +12,7 @@ export function findIpv4(text: string): Ipv4 | undefined {
   let value = 0;
   for (let i = 1; i <= 4; i++) {
     const octet = match[i] as string;
-    if (octet.length > 1 && octet.startsWith('0')) return undefined;
+    if (octet.length > 1 && octet.startsWith("0")) return undefined;
     const number = Number(octet);
     if (number > 255) return undefined;
     value = value * 256 + number;
@@ -23,7 +23,7 @@ export function findIpv4(text: string): Ipv4 | undefined {
 /** Like findIpv4, but throws AddressError. */
 export function parseIpv4(text: string): Ipv4 {
   const value = findIpv4(text);
-  if (value === undefined) throw new AddressError('an IPv4 address', text);
+  if (value === undefined) throw new AddressError("an IPv4 address", text);
   return value;
 }
 
@@ -33,7 +33,8 @@ export function isIpv4(text: string): boolean {
 
 /** Dotted-quad text of an unsigned 32-bit number. */
 export function formatIpv4(value: number): string {
-  if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) throw new AddressError('a 32-bit address', String(value));
+  if (!Number.isInteger(value) || value < 0 || value > 0xffffffff)
+    throw new AddressError("a 32-bit address", String(value));
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
 }
 

@@ -1,14 +1,14 @@
-import { AddressError } from './errors.ts';
-import { findIpv4 } from './ipv4.ts';
+import { AddressError } from "./errors.ts";
+import { findIpv4 } from "./ipv4.ts";
 
 /** An IPv6 address as an unsigned 128-bit number. */
-export type Ipv6 = bigint & { readonly brand: 'ipv6' };
+export type Ipv6 = bigint & { readonly brand: "ipv6" };
 
 const GROUP = /^[0-9a-fA-F]{1,4}$/;
 
 /** Reads RFC 4291 text, also with an IPv4 tail; zone ids are not addresses and are refused. */
 export function findIpv6(text: string): Ipv6 | undefined {
-  const halves = text.split('::');
+  const halves = text.split("::");
   if (halves.length > 2) return undefined;
   const head = readGroups(halves[0] as string, halves.length === 1);
   const tail = halves.length === 2 ? readGroups(halves[1] as string, true) : [];
@@ -16,13 +16,13 @@ export function findIpv6(text: string): Ipv6 | undefined {
   const missing = 8 - head.length - tail.length;
   if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
   let value = 0n;
-  for (const group of [...head, ...new Array<number>(missing).fill(0), ...tail]) value = (value << 16n) | BigInt(group);
+  for (const group of [...head, ...Array.from({ length: missing }, () => 0), ...tail]) value = (value << 16n) | BigInt(group);
   return value as Ipv6;
 }
 
 function readGroups(text: string, mayEndInIpv4: boolean): number[] | undefined {
-  if (text === '') return [];
-  const parts = text.split(':');
+  if (text === "") return [];
+  const parts = text.split(":");
   const groups: number[] = [];
   for (const [index, part] of parts.entries()) {
     if (GROUP.test(part)) {
@@ -39,7 +39,7 @@ function readGroups(text: string, mayEndInIpv4: boolean): number[] | undefined {
 /** Like findIpv6, but throws AddressError. */
 export function parseIpv6(text: string): Ipv6 {
   const value = findIpv6(text);
-  if (value === undefined) throw new AddressError('an IPv6 address', text);
+  if (value === undefined) throw new AddressError("an IPv6 address", text);
   return value;
 }
 
@@ -49,7 +49,7 @@ export function isIpv6(text: string): boolean {
 
 /** RFC 5952 text: lower case, the longest run of two or more zero groups (the first of equals) as `::`. */
 export function formatIpv6(value: bigint): string {
-  if (value < 0n || value >> 128n !== 0n) throw new AddressError('a 128-bit address', String(value));
+  if (value < 0n || value >> 128n !== 0n) throw new AddressError("a 128-bit address", String(value));
   const groups: number[] = [];
   for (let shift = 112n; shift >= 0n; shift -= 16n) groups.push(Number((value >> shift) & 0xffffn));
   if (groups.slice(0, 5).every((g) => g === 0) && groups[5] === 0xffff) {
@@ -57,8 +57,8 @@ export function formatIpv6(value: bigint): string {
   }
   const run = longestZeroRun(groups);
   const hex = groups.map((g) => g.toString(16));
-  if (run === undefined) return hex.join(':');
-  return `${hex.slice(0, run.start).join(':')}::${hex.slice(run.start + run.length).join(':')}`;
+  if (run === undefined) return hex.join(":");
+  return `${hex.slice(0, run.start).join(":")}::${hex.slice(run.start + run.length).join(":")}`;
 }
 
 function longestZeroRun(groups: number[]): { start: number; length: number } | undefined {

@@ -1,4 +1,4 @@
-import { AddressError } from './errors.ts';
+import { AddressError } from "./errors.ts";
 
 const MAC = /^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/;
 
@@ -8,14 +8,14 @@ export function isMac(text: string): boolean {
 
 /** Six bytes of 'aa:bb:cc:dd:ee:ff'; throws AddressError. */
 export function parseMac(text: string): Uint8Array {
-  if (!MAC.test(text)) throw new AddressError('a MAC address', text);
-  return Uint8Array.from(text.split(':'), (octet) => Number.parseInt(octet, 16));
+  if (!MAC.test(text)) throw new AddressError("a MAC address", text);
+  return Uint8Array.from(text.split(":"), (octet) => Number.parseInt(octet, 16));
 }
 
 /** Lower case, colons. */
 export function formatMac(bytes: Uint8Array): string {
-  if (bytes.length !== 6) throw new AddressError('a MAC address (6 bytes)', `${bytes.length} bytes`);
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+  if (bytes.length !== 6) throw new AddressError("a MAC address (6 bytes)", `${bytes.length} bytes`);
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
 /** A random locally administered unicast address; `random` is called like Math.random. */

@@ -2,12 +2,12 @@
  * The connection tracking table of one namespace: list flows, delete some. Timeouts are sysctls
  * (`net.netfilter.nf_conntrack_udp_timeout_stream`, …), see sysctl.ts.
  */
-import { ipFromBytes, type Family } from '@underlay/addr/ip';
-import { errnoName } from './ffi.ts';
-import { KernelError } from './errors.ts';
-import { NetlinkSocket } from './netlink-socket.ts';
-import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkWriter, readAttrs, type NetlinkMessage } from './netlink.ts';
-import type { Netns } from './netns.ts';
+import { ipFromBytes, type Family } from "@underlay/addr/ip";
+import { errnoName } from "./ffi.ts";
+import { KernelError } from "./errors.ts";
+import { NetlinkSocket } from "./netlink-socket.ts";
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkWriter, readAttrs, type NetlinkMessage } from "./netlink.ts";
+import type { Netns } from "./netns.ts";
 
 export interface Tuple {
   src: string;
@@ -51,7 +51,18 @@ const CTA_TUPLE_IP = 1;
 const CTA_TUPLE_PROTO = 2;
 const CTA_PROTOINFO_TCP = 1;
 const CTA_PROTOINFO_TCP_STATE = 1;
-const TCP_STATES = ['NONE', 'SYN_SENT', 'SYN_RECV', 'ESTABLISHED', 'FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK', 'TIME_WAIT', 'CLOSE', 'SYN_SENT2'];
+const TCP_STATES = [
+  "NONE",
+  "SYN_SENT",
+  "SYN_RECV",
+  "ESTABLISHED",
+  "FIN_WAIT",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+  "TIME_WAIT",
+  "CLOSE",
+  "SYN_SENT2",
+];
 
 /** The raw original tuple of every flow we handed out: a delete names the flow by it. */
 const originalTuples = new WeakMap<Flow, Buffer>();
@@ -85,7 +96,7 @@ export class Conntrack {
         this.#writer.be32(CTA_MARK_MASK, o.mark.mask);
       });
       return this.#writer.bytes;
-    }, 'list conntrack flows');
+    }, "list conntrack flows");
     return messages.map(decodeFlow);
   }
 
@@ -103,16 +114,29 @@ export class Conntrack {
     let deleted = 0;
     for (const flow of flows) {
       const tuple = originalTuples.get(flow);
-      if (tuple === undefined) throw new TypeError('Cannot delete a conntrack flow that list() did not give');
-      this.#request(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, this.#socket.nextSeq(), flow.family === 4 ? AF_INET : AF_INET6, () => {
-        this.#writer.nested(CTA_TUPLE_ORIG, () => this.#writer.struct(tuple.length, (bytes) => void tuple.copy(bytes)));
-        if (flow.zone !== 0) this.#writer.attr(CTA_ZONE, Uint8Array.of(flow.zone >>> 8, flow.zone & 255));
-        this.#writer.be32(CTA_ID, flow.id);
-      });
+      if (tuple === undefined) throw new TypeError("Cannot delete a conntrack flow that list() did not give");
+      this.#request(
+        IPCTNL_MSG_CT_DELETE,
+        NLM_F_ACK,
+        this.#socket.nextSeq(),
+        flow.family === 4 ? AF_INET : AF_INET6,
+        () => {
+          this.#writer.nested(CTA_TUPLE_ORIG, () =>
+            this.#writer.struct(tuple.length, (bytes) => void tuple.copy(bytes)),
+          );
+          if (flow.zone !== 0) this.#writer.attr(CTA_ZONE, Uint8Array.of(flow.zone >>> 8, flow.zone & 255));
+          this.#writer.be32(CTA_ID, flow.id);
+        },
+      );
       this.#socket.send(this.#writer.bytes);
       const result = this.#socket.readAcks(1)[0]?.result ?? 0;
       if (result === 0) deleted++;
-      else if (errnoName(result) !== 'ENOENT') throw new KernelError({ operation: `conntrack -D -s ${flow.original.src} -d ${flow.original.dst}`, errno: errnoName(result), netns: this.#socket.netns });
+      else if (errnoName(result) !== "ENOENT")
+        throw new KernelError({
+          operation: `conntrack -D -s ${flow.original.src} -d ${flow.original.dst}`,
+          errno: errnoName(result),
+          netns: this.#socket.netns,
+        });
     }
     return deleted;
   }
@@ -133,7 +157,9 @@ function decodeFlow({ body }: NetlinkMessage): Flow {
   const number = (type: number): number => attrs.get(type)?.readUInt32BE(0) ?? 0;
   const rawOriginal = attrs.get(CTA_TUPLE_ORIG) ?? Buffer.alloc(0);
   const original = decodeTuple(rawOriginal);
-  const tcp = readAttrs(readAttrs(attrs.get(CTA_PROTOINFO) ?? Buffer.alloc(0)).get(CTA_PROTOINFO_TCP) ?? Buffer.alloc(0));
+  const tcp = readAttrs(
+    readAttrs(attrs.get(CTA_PROTOINFO) ?? Buffer.alloc(0)).get(CTA_PROTOINFO_TCP) ?? Buffer.alloc(0),
+  );
   const state = tcp.get(CTA_PROTOINFO_TCP_STATE)?.[0];
   const flow: Flow = {
     family: body[0] === AF_INET ? 4 : 6,
@@ -164,8 +190,8 @@ function decodeTuple(bytes: Buffer): { proto: number; tuple: Tuple } {
   return {
     proto: l4.get(1)?.[0] ?? 0,
     tuple: {
-      src: src === undefined ? '' : ipFromBytes(src),
-      dst: dst === undefined ? '' : ipFromBytes(dst),
+      src: src === undefined ? "" : ipFromBytes(src),
+      dst: dst === undefined ? "" : ipFromBytes(dst),
       ...(srcPort === undefined ? {} : { srcPort }),
       ...(dstPort === undefined ? {} : { dstPort }),
       ...(icmpId === undefined ? {} : { icmpId }),

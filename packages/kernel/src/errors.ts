@@ -1,13 +1,13 @@
 /** What the kernel refused: which operation, in which namespace, with which errno. */
 export class KernelError extends Error {
-  override readonly name: string = 'KernelError';
+  override readonly name: string = "KernelError";
   readonly operation: string;
   /** 'EEXIST', 'ENODEV', … */
   readonly errno: string;
   readonly netns: string | undefined;
 
   constructor(facts: { operation: string; errno: string; netns?: string | undefined; detail?: string | undefined }) {
-    const place = facts.netns === undefined ? '' : ` (netns ${facts.netns})`;
+    const place = facts.netns === undefined ? "" : ` (netns ${facts.netns})`;
     super(`Cannot ${facts.operation}${place}: ${facts.errno}, ${facts.detail ?? meaningOf(facts.errno)}`);
     this.operation = facts.operation;
     this.errno = facts.errno;
@@ -17,10 +17,10 @@ export class KernelError extends Error {
 
 /** It is there already. */
 export function isExists(error: unknown): boolean {
-  return error instanceof KernelError && error.errno === 'EEXIST';
+  return error instanceof KernelError && error.errno === "EEXIST";
 }
 
-const ABSENT = new Set(['ENOENT', 'ENODEV', 'ESRCH', 'ENXIO', 'EADDRNOTAVAIL']);
+const ABSENT = new Set(["ENOENT", "ENODEV", "ESRCH", "ENXIO", "EADDRNOTAVAIL"]);
 
 /** It, or the thing it hangs on, is not there. */
 export function isNotFound(error: unknown): boolean {
@@ -28,25 +28,25 @@ export function isNotFound(error: unknown): boolean {
 }
 
 const MEANINGS: Record<string, string> = {
-  EPERM: 'not permitted (root, CAP_NET_ADMIN?)',
-  ENOENT: 'does not exist',
-  ESRCH: 'no such entry',
-  EBADF: 'bad descriptor',
-  EACCES: 'permission denied',
-  EBUSY: 'busy',
-  EEXIST: 'it already exists',
-  ENODEV: 'no such device',
-  EINVAL: 'the kernel says the arguments are invalid',
-  ENOTCONN: 'not connected',
-  ERANGE: 'out of range',
-  EOPNOTSUPP: 'this kernel does not support it',
-  EADDRINUSE: 'the address is in use',
-  EADDRNOTAVAIL: 'no such address here',
-  ENETDOWN: 'the link is down',
-  ENETUNREACH: 'no route there',
-  ENOBUFS: 'out of buffers or table entries',
+  EPERM: "not permitted (root, CAP_NET_ADMIN?)",
+  ENOENT: "does not exist",
+  ESRCH: "no such entry",
+  EBADF: "bad descriptor",
+  EACCES: "permission denied",
+  EBUSY: "busy",
+  EEXIST: "it already exists",
+  ENODEV: "no such device",
+  EINVAL: "the kernel says the arguments are invalid",
+  ENOTCONN: "not connected",
+  ERANGE: "out of range",
+  EOPNOTSUPP: "this kernel does not support it",
+  EADDRINUSE: "the address is in use",
+  EADDRNOTAVAIL: "no such address here",
+  ENETDOWN: "the link is down",
+  ENETUNREACH: "no route there",
+  ENOBUFS: "out of buffers or table entries",
 };
 
 function meaningOf(errno: string): string {
-  return MEANINGS[errno] ?? 'refused by the kernel';
+  return MEANINGS[errno] ?? "refused by the kernel";
 }

@@ -1,4 +1,4 @@
-import * as ffi from './ffi.ts';
+import * as ffi from "./ffi.ts";
 
 /** Closes a descriptor that no Node object owns. */
 export function closeFd(fd: number): void {

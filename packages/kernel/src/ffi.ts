@@ -4,9 +4,9 @@
  * Synchronous calls block the event loop; `*InPool` ones run on a libuv pool thread (never setns or unshare: except
  * `setnsInPool`, whose whole point is to move that thread).
  */
-import koffi from 'koffi';
-import { getSystemErrorName } from 'node:util';
-import { KernelError } from './errors.ts';
+import koffi from "koffi";
+import { getSystemErrorName } from "node:util";
+import { KernelError } from "./errors.ts";
 
 const libc = koffi.load(null);
 
@@ -14,26 +14,28 @@ type Native = ((...args: never[]) => number) & { async: (...args: unknown[]) => 
 const declare = (prototype: string): Native => libc.func(prototype) as unknown as Native;
 
 const native = {
-  close: declare('int close(int fd)'),
-  setns: declare('int setns(int fd, int nstype)'),
-  unshare: declare('int unshare(int flags)'),
-  mount: declare('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)'),
-  umount2: declare('int umount2(const char *target, int flags)'),
-  flock: declare('int flock(int fd, int operation)'),
-  socket: declare('int socket(int domain, int type, int protocol)'),
-  bind: declare('int bind(int fd, const void *address, uint32_t length)'),
-  listen: declare('int listen(int fd, int backlog)'),
-  accept4: declare('int accept4(int fd, void *address, void *length, int flags)'),
-  connect: declare('int connect(int fd, const void *address, uint32_t length)'),
-  getsockname: declare('int getsockname(int fd, void *address, void *length)'),
-  setsockopt: declare('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
-  ioctl: declare('int ioctl(int fd, unsigned long request, void *argument)'),
-  send: declare('long send(int fd, const void *data, size_t length, int flags)'),
-  recv: declare('long recv(int fd, void *data, size_t length, int flags)'),
-  shutdown: declare('int shutdown(int fd, int how)'),
-  sendmsg: declare('long sendmsg(int fd, void *message, int flags)'),
-  recvmsg: declare('long recvmsg(int fd, void *message, int flags)'),
-  syscall2: declare('long syscall(long number, long a, long b)'),
+  close: declare("int close(int fd)"),
+  setns: declare("int setns(int fd, int nstype)"),
+  unshare: declare("int unshare(int flags)"),
+  mount: declare(
+    "int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)",
+  ),
+  umount2: declare("int umount2(const char *target, int flags)"),
+  flock: declare("int flock(int fd, int operation)"),
+  socket: declare("int socket(int domain, int type, int protocol)"),
+  bind: declare("int bind(int fd, const void *address, uint32_t length)"),
+  listen: declare("int listen(int fd, int backlog)"),
+  accept4: declare("int accept4(int fd, void *address, void *length, int flags)"),
+  connect: declare("int connect(int fd, const void *address, uint32_t length)"),
+  getsockname: declare("int getsockname(int fd, void *address, void *length)"),
+  setsockopt: declare("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)"),
+  ioctl: declare("int ioctl(int fd, unsigned long request, void *argument)"),
+  send: declare("long send(int fd, const void *data, size_t length, int flags)"),
+  recv: declare("long recv(int fd, void *data, size_t length, int flags)"),
+  shutdown: declare("int shutdown(int fd, int how)"),
+  sendmsg: declare("long sendmsg(int fd, void *message, int flags)"),
+  recvmsg: declare("long recvmsg(int fd, void *message, int flags)"),
+  syscall2: declare("long syscall(long number, long a, long b)"),
 };
 
 function call(fn: Native, ...args: unknown[]): number {
@@ -70,11 +72,17 @@ export const close = (fd: number): number => call(native.close, fd);
 export const setns = (fd: number, nstype: number): number => call(native.setns, fd, nstype);
 export const setnsInPool = (fd: number, nstype: number): Promise<number> => callInPool(native.setns, fd, nstype);
 export const unshare = (flags: number): number => call(native.unshare, flags);
-export const mount = (source: string, target: string, type: string | null, flags: number, data: string | null): number =>
-  call(native.mount, source, target, type, flags, data);
+export const mount = (
+  source: string,
+  target: string,
+  type: string | null,
+  flags: number,
+  data: string | null,
+): number => call(native.mount, source, target, type, flags, data);
 export const umount2 = (target: string, flags: number): number => call(native.umount2, target, flags);
 export const flock = (fd: number, operation: number): number => call(native.flock, fd, operation);
-export const socket = (domain: number, type: number, protocol: number): number => call(native.socket, domain, type, protocol);
+export const socket = (domain: number, type: number, protocol: number): number =>
+  call(native.socket, domain, type, protocol);
 export const bind = (fd: number, address: Uint8Array): number => call(native.bind, fd, address, address.length);
 export const listen = (fd: number, backlog: number): number => call(native.listen, fd, backlog);
 export const accept4 = (fd: number, flags: number): number => call(native.accept4, fd, null, null, flags);
@@ -82,10 +90,14 @@ export const connect = (fd: number, address: Uint8Array): number => call(native.
 export const shutdown = (fd: number, how: number): number => call(native.shutdown, fd, how);
 export const setsockopt = (fd: number, level: number, name: number, value: Uint8Array): number =>
   call(native.setsockopt, fd, level, name, value, value.length);
-export const ioctl = (fd: number, request: number, argument: Uint8Array): number => call(native.ioctl, fd, request, argument);
-export const send = (fd: number, data: Uint8Array, flags: number): number => call(native.send, fd, data, data.length, flags);
-export const sendInPool = (fd: number, data: Uint8Array, flags: number): Promise<number> => callInPool(native.send, fd, data, data.length, flags);
-export const recv = (fd: number, data: Uint8Array, flags: number): number => call(native.recv, fd, data, data.length, flags);
+export const ioctl = (fd: number, request: number, argument: Uint8Array): number =>
+  call(native.ioctl, fd, request, argument);
+export const send = (fd: number, data: Uint8Array, flags: number): number =>
+  call(native.send, fd, data, data.length, flags);
+export const sendInPool = (fd: number, data: Uint8Array, flags: number): Promise<number> =>
+  callInPool(native.send, fd, data, data.length, flags);
+export const recv = (fd: number, data: Uint8Array, flags: number): number =>
+  call(native.recv, fd, data, data.length, flags);
 
 /** The socket's own address as a sockaddr. */
 export function getsockname(fd: number, address: Uint8Array): number {
@@ -102,7 +114,7 @@ export const pidfdOpen = (pid: number): number => call(native.syscall2, SYS_PIDF
 const MSGHDR = 56;
 const IOVEC = 16;
 const CONTROL = 64;
-const scratch = koffi.alloc('uint8_t', MSGHDR + IOVEC + CONTROL) as bigint;
+const scratch = koffi.alloc("uint8_t", MSGHDR + IOVEC + CONTROL) as bigint;
 const scratchView = new DataView(koffi.view(scratch, MSGHDR + IOVEC + CONTROL));
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
@@ -138,7 +150,11 @@ export function recvWithFds(fd: number, data: Uint8Array, flags: number): { resu
   if (result < 0) return { result, fds };
   const control = MSGHDR + IOVEC;
   const controlLength = Number(scratchView.getBigUint64(40, true));
-  if (controlLength >= CMSG_LENGTH && scratchView.getInt32(control + 8, true) === SOL_SOCKET && scratchView.getInt32(control + 12, true) === SCM_RIGHTS) {
+  if (
+    controlLength >= CMSG_LENGTH &&
+    scratchView.getInt32(control + 8, true) === SOL_SOCKET &&
+    scratchView.getInt32(control + 12, true) === SCM_RIGHTS
+  ) {
     const end = Number(scratchView.getBigUint64(control, true));
     for (let at = 16; at + 4 <= end; at += 4) fds.push(scratchView.getInt32(control + at, true));
   }
@@ -146,7 +162,11 @@ export function recvWithFds(fd: number, data: Uint8Array, flags: number): { resu
 }
 
 /** A watch on any descriptor by Node's own event loop; Node must not own that descriptor as well. */
-export function poll(fd: number, what: { readable?: boolean; writable?: boolean }, ready: () => void): { close(): void; ref(): void; unref(): void } {
+export function poll(
+  fd: number,
+  what: { readable?: boolean; writable?: boolean },
+  ready: () => void,
+): { close(): void; ref(): void; unref(): void } {
   return koffi.node.poll(fd, what, ready);
 }
 
@@ -157,7 +177,7 @@ const ETHTOOL_GLINK = 0x0a;
 export function ethtoolGetLink(fd: number, name: string): number {
   const value = new Uint32Array([ETHTOOL_GLINK, 0]);
   const request = Buffer.alloc(40);
-  request.write(name, 0, 15, 'latin1');
+  request.write(name, 0, 15, "latin1");
   request.writeBigUInt64LE(koffi.address(value), 16);
   const result = call(native.ioctl, fd, SIOCETHTOOL, request);
   return result < 0 ? result : (value[1] as number);
@@ -181,23 +201,23 @@ export function loadNftables(): LibNftables {
 function bindNftables(): LibNftables {
   let lib: ReturnType<typeof koffi.load>;
   try {
-    lib = koffi.load('libnftables.so.1');
+    lib = koffi.load("libnftables.so.1");
   } catch (cause) {
-    throw new Error('Cannot load libnftables.so.1: it is not installed; hint: apt-get install libnftables1', { cause });
+    throw new Error("Cannot load libnftables.so.1: it is not installed; hint: apt-get install libnftables1", { cause });
   }
-  const create = lib.func('void *nft_ctx_new(uint32_t flags)');
-  const free = lib.func('void nft_ctx_free(void *ctx)');
-  const bufferOutput = lib.func('int nft_ctx_buffer_output(void *ctx)');
-  const bufferError = lib.func('int nft_ctx_buffer_error(void *ctx)');
-  const outputBuffer = lib.func('const char *nft_ctx_get_output_buffer(void *ctx)');
-  const errorBuffer = lib.func('const char *nft_ctx_get_error_buffer(void *ctx)');
-  const setOutputFlags = lib.func('void nft_ctx_output_set_flags(void *ctx, unsigned int flags)');
-  const runBuffer = lib.func('int nft_run_cmd_from_buffer(void *ctx, const char *text)');
+  const create = lib.func("void *nft_ctx_new(uint32_t flags)");
+  const free = lib.func("void nft_ctx_free(void *ctx)");
+  const bufferOutput = lib.func("int nft_ctx_buffer_output(void *ctx)");
+  const bufferError = lib.func("int nft_ctx_buffer_error(void *ctx)");
+  const outputBuffer = lib.func("const char *nft_ctx_get_output_buffer(void *ctx)");
+  const errorBuffer = lib.func("const char *nft_ctx_get_error_buffer(void *ctx)");
+  const setOutputFlags = lib.func("void nft_ctx_output_set_flags(void *ctx, unsigned int flags)");
+  const runBuffer = lib.func("int nft_run_cmd_from_buffer(void *ctx, const char *text)");
   const NFT_CTX_OUTPUT_JSON = 1 << 4;
   return {
     newContext() {
       const context = create(0) as bigint;
-      if (!context) throw new Error('Cannot make an nftables context: nft_ctx_new failed');
+      if (!context) throw new Error("Cannot make an nftables context: nft_ctx_new failed");
       bufferOutput(context);
       bufferError(context);
       return context;
@@ -206,7 +226,11 @@ function bindNftables(): LibNftables {
     setJson: (context, on) => void setOutputFlags(context, on ? NFT_CTX_OUTPUT_JSON : 0),
     run(context, text) {
       const failed = (runBuffer(context, text) as number) !== 0;
-      return { failed, output: (outputBuffer(context) as string | null) ?? '', error: (errorBuffer(context) as string | null) ?? '' };
+      return {
+        failed,
+        output: (outputBuffer(context) as string | null) ?? "",
+        error: (errorBuffer(context) as string | null) ?? "",
+      };
     },
   };
 }

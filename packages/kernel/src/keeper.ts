@@ -2,12 +2,12 @@
  * Keeps processes running: adopts what runs already (by pid file), starts what does not, starts again what ended, with a
  * growing pause. All state is in the pid files, so the keeper itself may die at any time and another takes over.
  */
-import { rmSync } from 'node:fs';
-import { findAdopted, killTree, spawnDetached, waitExit, type ProcessId, type SpawnSpec } from './processes.ts';
+import { rmSync } from "node:fs";
+import { findAdopted, killTree, spawnDetached, waitExit, type ProcessId, type SpawnSpec } from "./processes.ts";
 
 export interface KeeperEvent {
   name: string;
-  what: 'started' | 'adopted' | 'exited' | 'stopped' | 'failed';
+  what: "started" | "adopted" | "exited" | "stopped" | "failed";
   pid?: number;
   /** How it ended, or why it did not start. */
   detail?: string;
@@ -40,7 +40,7 @@ export class Keeper {
     const kept: Kept = { spec, process: findAdopted(spec.pidFile), letGo: new AbortController(), failures: 0 };
     let how: { text: string | undefined } = { text: undefined };
     if (kept.process === undefined) how = this.#start(name, kept);
-    else this.#onEvent({ name, what: 'adopted', pid: kept.process.pid });
+    else this.#onEvent({ name, what: "adopted", pid: kept.process.pid });
     this.#kept.set(name, kept);
     void this.#watch(name, kept, how);
     return { pid: (kept.process as ProcessId).pid };
@@ -54,7 +54,7 @@ export class Keeper {
     kept.letGo.abort();
     if (kept.process !== undefined) await killTree(kept.process, o);
     rmSync(kept.spec.pidFile, { force: true });
-    this.#onEvent({ name, what: 'stopped', ...(kept.process === undefined ? {} : { pid: kept.process.pid }) });
+    this.#onEvent({ name, what: "stopped", ...(kept.process === undefined ? {} : { pid: kept.process.pid }) });
   }
 
   /** Ends all, the last kept first. */
@@ -69,19 +69,21 @@ export class Keeper {
   }
 
   running(): { name: string; pid: number }[] {
-    return [...this.#kept].flatMap(([name, { process }]) => (process === undefined ? [] : [{ name, pid: process.pid }]));
+    return [...this.#kept].flatMap(([name, { process }]) =>
+      process === undefined ? [] : [{ name, pid: process.pid }],
+    );
   }
 
   #start(name: string, kept: Kept): { text: string | undefined } {
     const how: { text: string | undefined } = { text: undefined };
     kept.process = spawnDetached(kept.spec, (text) => (how.text = text));
-    this.#onEvent({ name, what: 'started', pid: kept.process.pid });
+    this.#onEvent({ name, what: "started", pid: kept.process.pid });
     return how;
   }
 
   async #watch(name: string, kept: Kept, firstHow: { text: string | undefined }): Promise<void> {
     const { signal } = kept.letGo;
-    for (let how = firstHow; !signal.aborted; ) {
+    for (let how = firstHow; !signal.aborted;) {
       if (kept.process !== undefined) {
         const { pid } = kept.process;
         const since = Date.now();
@@ -90,15 +92,18 @@ export class Keeper {
         kept.process = undefined;
         kept.failures = Date.now() - since > STEADY_MS ? 0 : kept.failures + 1;
         if (signal.aborted) return;
-        this.#onEvent({ name, what: 'exited', pid, ...(how.text === undefined ? {} : { detail: how.text }) });
+        this.#onEvent({ name, what: "exited", pid, ...(how.text === undefined ? {} : { detail: how.text }) });
       }
-      await pause(kept.failures === 0 ? 0 : Math.min(FIRST_PAUSE_MS * 2 ** (kept.failures - 1), LONGEST_PAUSE_MS), signal);
+      await pause(
+        kept.failures === 0 ? 0 : Math.min(FIRST_PAUSE_MS * 2 ** (kept.failures - 1), LONGEST_PAUSE_MS),
+        signal,
+      );
       if (signal.aborted) return;
       try {
         how = this.#start(name, kept);
       } catch (error) {
         kept.failures++;
-        this.#onEvent({ name, what: 'failed', detail: (error as Error).message });
+        this.#onEvent({ name, what: "failed", detail: (error as Error).message });
       }
     }
   }
@@ -108,10 +113,10 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const finish = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', finish);
+      signal.removeEventListener("abort", finish);
       resolve();
     };
     const timer = setTimeout(finish, ms);
-    signal.addEventListener('abort', finish);
+    signal.addEventListener("abort", finish);
   });
 }

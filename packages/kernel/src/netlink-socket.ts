@@ -3,9 +3,9 @@
  * can be read at once; both are synchronous. Requests of one socket must not interleave, which is why `sendInPool` users
  * have a socket of their own.
  */
-import * as ffi from './ffi.ts';
-import { NLMSG_DONE, NLMSG_ERROR, readAttrs, readMessages, readText, type NetlinkMessage } from './netlink.ts';
-import { describeNetns, runIn, type Netns } from './netns.ts';
+import * as ffi from "./ffi.ts";
+import { NLMSG_DONE, NLMSG_ERROR, readAttrs, readMessages, readText, type NetlinkMessage } from "./netlink.ts";
+import { describeNetns, runIn, type Netns } from "./netns.ts";
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
@@ -53,7 +53,7 @@ export class NetlinkSocket {
   }
 
   static open(protocol: number, netns?: Netns): NetlinkSocket {
-    const operation = 'open a netlink socket';
+    const operation = "open a netlink socket";
     const fd = ffi.check(
       runIn(netns, () => ffi.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)),
       operation,
@@ -73,7 +73,7 @@ export class NetlinkSocket {
 
   /** Another socket in the same namespace, even if its name is gone. */
   sibling(): NetlinkSocket {
-    const netns = ffi.check(ffi.ioctl(this.fd, SIOCGSKNS, new Uint8Array(8)), 'find the namespace of a netlink socket');
+    const netns = ffi.check(ffi.ioctl(this.fd, SIOCGSKNS, new Uint8Array(8)), "find the namespace of a netlink socket");
     try {
       const other = NetlinkSocket.open(this.#protocol, netns);
       return new NetlinkSocket(other.fd, this.#protocol, this.netns);
@@ -97,7 +97,7 @@ export class NetlinkSocket {
   linkIndex(name: string): number | undefined {
     if (name.length > 15) return undefined;
     const request = Buffer.alloc(40);
-    request.write(name, 0, 'latin1');
+    request.write(name, 0, "latin1");
     const result = ffi.ioctl(this.fd, SIOCGIFINDEX, request);
     if (result === ENODEV) return undefined;
     ffi.check(result, `find the index of link ${name}`, this.netns);
@@ -110,18 +110,19 @@ export class NetlinkSocket {
   }
 
   send(bytes: Buffer): void {
-    ffi.check(ffi.send(this.fd, bytes, 0), 'send to the kernel by netlink', this.netns);
+    ffi.check(ffi.send(this.fd, bytes, 0), "send to the kernel by netlink", this.netns);
   }
 
   async sendInPool(bytes: Buffer): Promise<void> {
-    ffi.check(await ffi.sendInPool(this.fd, bytes, 0), 'send to the kernel by netlink', this.netns);
+    ffi.check(await ffi.sendInPool(this.fd, bytes, 0), "send to the kernel by netlink", this.netns);
   }
 
   /** Reads until `count` requests were acknowledged. */
   readAcks(count: number): Ack[] {
     const acks: Ack[] = [];
     while (acks.length < count) {
-      for (const message of readMessages(this.#receive())) if (message.type === NLMSG_ERROR) acks.push(readAck(message));
+      for (const message of readMessages(this.#receive()))
+        if (message.type === NLMSG_ERROR) acks.push(readAck(message));
     }
     return acks;
   }
@@ -145,12 +146,12 @@ export class NetlinkSocket {
       const seq = this.nextSeq();
       this.send(request(seq));
       const found = this.#readDump(seq, operation);
-      if (found !== 'interrupted') return found;
+      if (found !== "interrupted") return found;
     }
     throw new Error(`Cannot ${operation}: it kept changing while it was read`);
   }
 
-  #readDump(seq: number, operation: string): NetlinkMessage[] | 'interrupted' {
+  #readDump(seq: number, operation: string): NetlinkMessage[] | "interrupted" {
     const messages: NetlinkMessage[] = [];
     let interrupted = false;
     for (;;) {
@@ -160,7 +161,7 @@ export class NetlinkSocket {
         if (message.type === NLMSG_DONE) {
           const result = message.body.length >= 4 ? message.body.readInt32LE(0) : 0;
           ffi.check(result, operation, this.netns);
-          return interrupted ? 'interrupted' : messages;
+          return interrupted ? "interrupted" : messages;
         }
         if (message.type === NLMSG_ERROR) {
           ffi.check(message.body.readInt32LE(0), operation, this.netns);
@@ -192,8 +193,9 @@ export class NetlinkSocket {
       const length = ffi.recv(this.fd, buffer, MSG_TRUNC | flags);
       if (length === EINTR) continue;
       if (length === EAGAIN && flags !== 0) return undefined;
-      if (length === EAGAIN) throw new Error('Cannot read from a netlink socket: the kernel did not answer within 10 s');
-      ffi.check(length, 'read from a netlink socket', this.netns);
+      if (length === EAGAIN)
+        throw new Error("Cannot read from a netlink socket: the kernel did not answer within 10 s");
+      ffi.check(length, "read from a netlink socket", this.netns);
       if (length > buffer.length) throw new Error(`Cannot read from a netlink socket: a message of ${length} bytes`);
       return buffer.subarray(0, length);
     }

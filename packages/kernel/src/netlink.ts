@@ -122,7 +122,7 @@ export interface NetlinkMessage {
 
 /** The messages in one datagram. */
 export function* readMessages(datagram: Buffer): Generator<NetlinkMessage> {
-  for (let at = 0; at + HEADER <= datagram.length; ) {
+  for (let at = 0; at + HEADER <= datagram.length;) {
     const length = datagram.readUInt32LE(at);
     if (length < HEADER || at + length > datagram.length) return;
     yield {
@@ -143,7 +143,7 @@ export function readAttrs(bytes: Buffer): Map<number, Buffer> {
 }
 
 export function* eachAttr(bytes: Buffer): Generator<{ type: number; data: Buffer }> {
-  for (let at = 0; at + 4 <= bytes.length; ) {
+  for (let at = 0; at + 4 <= bytes.length;) {
     const length = bytes.readUInt16LE(at);
     if (length < 4 || at + length > bytes.length) return;
     yield { type: bytes.readUInt16LE(at + 2) & 0x3fff, data: bytes.subarray(at + 4, at + length) };
@@ -154,5 +154,5 @@ export function* eachAttr(bytes: Buffer): Generator<{ type: number; data: Buffer
 /** A zero-terminated string. */
 export function readText(bytes: Buffer): string {
   const end = bytes.indexOf(0);
-  return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
+  return bytes.toString("utf8", 0, end < 0 ? bytes.length : end);
 }

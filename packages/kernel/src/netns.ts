@@ -6,15 +6,25 @@
  * work (fs.promises, dns.lookup): pool threads keep the namespace they were born in, so the pool is made to exist before
  * the first wrapper runs. An open descriptor, or a socket, keeps a namespace alive without any file.
  */
-import { access, closeSync, mkdirSync, openSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
-import * as ffi from './ffi.ts';
-import { KernelError } from './errors.ts';
+import {
+  access,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import * as ffi from "./ffi.ts";
+import { KernelError } from "./errors.ts";
 
 /** A name (`/run/netns/<name>`), an absolute path, or an open descriptor. */
 export type Netns = string | number;
 
-const DIR = '/run/netns';
-const SELF = '/proc/thread-self/ns/net';
+const DIR = "/run/netns";
+const SELF = "/proc/thread-self/ns/net";
 const CLONE_NEWNET = 0x40000000;
 const MS_BIND = 4096;
 const MS_REC = 16384;
@@ -31,16 +41,18 @@ export function createNetns(name: string): void {
   const path = netnsPath(name);
   ensureSharedDir();
   try {
-    closeSync(openSync(path, 'ax', 0o444));
+    closeSync(openSync(path, "ax", 0o444));
   } catch (error) {
-    throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? new KernelError({ operation: `ip netns add ${name}`, errno: 'EEXIST' }) : error;
+    throw (error as NodeJS.ErrnoException).code === "EEXIST"
+      ? new KernelError({ operation: `ip netns add ${name}`, errno: "EEXIST" })
+      : error;
   }
   bornBeforeFirstMove();
-  const home = openSync(SELF, 'r');
+  const home = openSync(SELF, "r");
   try {
     ffi.check(ffi.unshare(CLONE_NEWNET), `ip netns add ${name}`);
     try {
-      ffi.check(ffi.mount(SELF, path, 'none', MS_BIND, null), `mount the new namespace on ${path}`);
+      ffi.check(ffi.mount(SELF, path, "none", MS_BIND, null), `mount the new namespace on ${path}`);
     } finally {
       returnTo(home);
     }
@@ -65,18 +77,18 @@ export function deleteNetns(name: string): void {
   const path = netnsPath(name);
   // Lazy: it works while another mount namespace still shows the mount. EINVAL: a plain file, no namespace on it.
   const result = ffi.umount2(path, MNT_DETACH);
-  if (result < 0 && !['ENOENT', 'EINVAL'].includes(ffi.errnoName(result))) ffi.check(result, `ip netns delete ${name}`);
+  if (result < 0 && !["ENOENT", "EINVAL"].includes(ffi.errnoName(result))) ffi.check(result, `ip netns delete ${name}`);
   rmSync(path, { force: true });
 }
 
 /** Names that begin with `prefix`, sorted. */
-export function listNetns(prefix = ''): string[] {
+export function listNetns(prefix = ""): string[] {
   try {
     return readdirSync(DIR)
       .filter((name) => name.startsWith(prefix))
       .sort();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
   }
 }
@@ -92,36 +104,37 @@ export function netnsExists(name: string): boolean {
 
 /** A descriptor of the namespace; close it with closeFd. */
 export function openNetns(netns: Netns): number {
-  if (typeof netns === 'number') return openSync(`/proc/self/fd/${netns}`, 'r');
-  const path = netns.startsWith('/') ? netns : netnsPath(netns);
+  if (typeof netns === "number") return openSync(`/proc/self/fd/${netns}`, "r");
+  const path = netns.startsWith("/") ? netns : netnsPath(netns);
   try {
-    return openSync(path, 'r');
+    return openSync(path, "r");
   } catch (error) {
-    const errno = (error as NodeJS.ErrnoException).code ?? 'EIO';
+    const errno = (error as NodeJS.ErrnoException).code ?? "EIO";
     throw new KernelError({ operation: `open network namespace ${netns}`, errno });
   }
 }
 
 /** How a namespace is named in errors. */
 export function describeNetns(netns: Netns | undefined): string | undefined {
-  return typeof netns === 'number' ? `fd ${netns}` : netns?.startsWith(`${DIR}/`) ? netns.slice(DIR.length + 1) : netns;
+  return typeof netns === "number" ? `fd ${netns}` : netns?.startsWith(`${DIR}/`) ? netns.slice(DIR.length + 1) : netns;
 }
 
 /** Runs synchronous work in a namespace and always comes back; costs about 15 µs. */
 export function runIn<T>(netns: Netns | undefined, work: () => T): T {
   if (netns === undefined) return work();
   bornBeforeFirstMove();
-  const there = typeof netns === 'number' ? netns : openNetns(netns);
-  const home = openSync(SELF, 'r');
+  const there = typeof netns === "number" ? netns : openNetns(netns);
+  const home = openSync(SELF, "r");
   try {
-    ffi.check(ffi.setns(there, CLONE_NEWNET), 'enter the network namespace', describeNetns(netns));
+    ffi.check(ffi.setns(there, CLONE_NEWNET), "enter the network namespace", describeNetns(netns));
     let result: T;
     try {
       result = work();
     } finally {
       returnTo(home);
     }
-    if (result instanceof Promise) throw new TypeError('runIn takes synchronous work: a promise would go on in the wrong namespace');
+    if (result instanceof Promise)
+      throw new TypeError("runIn takes synchronous work: a promise would go on in the wrong namespace");
     return result;
   } finally {
     closeSync(home);
@@ -133,7 +146,7 @@ export function runIn<T>(netns: Netns | undefined, work: () => T): T {
 export async function enterNetns(netns: Netns): Promise<void> {
   const there = openNetns(netns);
   try {
-    ffi.check(ffi.setns(there, CLONE_NEWNET), 'enter the network namespace', describeNetns(netns));
+    ffi.check(ffi.setns(there, CLONE_NEWNET), "enter the network namespace", describeNetns(netns));
     await movePool(there);
   } finally {
     closeSync(there);
@@ -154,7 +167,7 @@ let poolIsBorn = false;
 function bornBeforeFirstMove(): void {
   if (poolIsBorn) return;
   poolIsBorn = true;
-  access('/', () => {});
+  access("/", () => {});
 }
 
 /** Pool threads cannot be addressed: send moves in until each has taken one. */
@@ -162,18 +175,20 @@ async function movePool(there: number): Promise<void> {
   for (let round = 0; round < 100; round++) {
     if (!poolThreads().some((thread) => thread.netns !== currentNetns())) return;
     const moves = await Promise.all(Array.from({ length: 16 }, () => ffi.setnsInPool(there, CLONE_NEWNET)));
-    for (const result of moves) ffi.check(result, 'move a pool thread into the network namespace');
+    for (const result of moves) ffi.check(result, "move a pool thread into the network namespace");
   }
-  throw new Error('Cannot move all thread-pool threads into the network namespace: some stayed busy; hint: enter it before starting work');
+  throw new Error(
+    "Cannot move all thread-pool threads into the network namespace: some stayed busy; hint: enter it before starting work",
+  );
 }
 
 const currentNetns = (): string => readlinkSync(SELF);
 
 function poolThreads(): { netns: string }[] {
   const threads: { netns: string }[] = [];
-  for (const task of readdirSync('/proc/self/task')) {
+  for (const task of readdirSync("/proc/self/task")) {
     try {
-      if (readFileSync(`/proc/self/task/${task}/comm`, 'utf8').trim() !== 'libuv-worker') continue;
+      if (readFileSync(`/proc/self/task/${task}/comm`, "utf8").trim() !== "libuv-worker") continue;
       threads.push({ netns: readlinkSync(`/proc/self/task/${task}/ns/net`) });
     } catch {
       // the thread ended meanwhile
@@ -188,12 +203,12 @@ let dirIsShared = false;
 function ensureSharedDir(): void {
   if (dirIsShared) return;
   mkdirSync(DIR, { recursive: true, mode: 0o755 });
-  const lock = openSync(DIR, 'r');
+  const lock = openSync(DIR, "r");
   try {
     ffi.flock(lock, LOCK_EX);
-    if (ffi.mount('', DIR, 'none', MS_SHARED | MS_REC, null) < 0) {
-      ffi.check(ffi.mount(DIR, DIR, 'none', MS_BIND | MS_REC, null), `bind-mount ${DIR} on itself`);
-      ffi.check(ffi.mount('', DIR, 'none', MS_SHARED | MS_REC, null), `share the mount ${DIR}`);
+    if (ffi.mount("", DIR, "none", MS_SHARED | MS_REC, null) < 0) {
+      ffi.check(ffi.mount(DIR, DIR, "none", MS_BIND | MS_REC, null), `bind-mount ${DIR} on itself`);
+      ffi.check(ffi.mount("", DIR, "none", MS_SHARED | MS_REC, null), `share the mount ${DIR}`);
     }
   } finally {
     closeSync(lock);

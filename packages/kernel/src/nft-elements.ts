@@ -3,13 +3,13 @@
  * size. A key is a list of parts; several parts are a concatenation. To change what a key maps to, delete and add it in
  * one transaction. Interval sets are not for this file: their keys need an end.
  */
-import { ipToBytes } from '@underlay/addr/ip';
-import { parseMac } from '@underlay/addr/mac';
-import { errnoName } from './ffi.ts';
-import { KernelError } from './errors.ts';
-import { NetlinkSocket } from './netlink-socket.ts';
-import { NLM_F_CREATE, NLM_F_REQUEST, NetlinkWriter } from './netlink.ts';
-import type { Netns } from './netns.ts';
+import { ipToBytes } from "@underlay/addr/ip";
+import { parseMac } from "@underlay/addr/mac";
+import { errnoName } from "./ffi.ts";
+import { KernelError } from "./errors.ts";
+import { NetlinkSocket } from "./netlink-socket.ts";
+import { NLM_F_CREATE, NLM_F_REQUEST, NetlinkWriter } from "./netlink.ts";
+import type { Netns } from "./netns.ts";
 
 /** One part of a key or of data, with the text nft would print for it. */
 export interface KeyPart {
@@ -17,7 +17,7 @@ export interface KeyPart {
   readonly text: string;
 }
 
-export type Verdict = { verdict: 'accept' | 'drop' | 'return' } | { verdict: 'jump' | 'goto'; chain: string };
+export type Verdict = { verdict: "accept" | "drop" | "return" } | { verdict: "jump" | "goto"; chain: string };
 
 export interface Element {
   key: KeyPart[];
@@ -27,23 +27,29 @@ export interface Element {
 }
 
 export interface ElementChange {
-  do: 'add' | 'delete';
-  family: 'ip' | 'ip6' | 'inet';
+  do: "add" | "delete";
+  family: "ip" | "ip6" | "inet";
   table: string;
   set: string;
   elements: readonly Element[];
 }
 
-const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17, 'ipv6-icmp': 58, sctp: 132 } as const;
+const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17, "ipv6-icmp": 58, sctp: 132 } as const;
 
 export const ip = (text: string): KeyPart => ({ bytes: ipToBytes(text), text });
-export const port = (number: number): KeyPart => ({ bytes: Uint8Array.of(number >>> 8, number & 255), text: `${number}` });
+export const port = (number: number): KeyPart => ({
+  bytes: Uint8Array.of(number >>> 8, number & 255),
+  text: `${number}`,
+});
 export const mac = (text: string): KeyPart => ({ bytes: parseMac(text), text });
 /** A number in host order: packet marks, numgen, numbers as such. */
-export const u32 = (number: number): KeyPart => ({ bytes: new Uint8Array(Uint32Array.of(number).buffer), text: `${number}` });
+export const u32 = (number: number): KeyPart => ({
+  bytes: new Uint8Array(Uint32Array.of(number).buffer),
+  text: `${number}`,
+});
 
 export function proto(protocol: keyof typeof PROTOCOLS | number): KeyPart {
-  const number = typeof protocol === 'number' ? protocol : PROTOCOLS[protocol];
+  const number = typeof protocol === "number" ? protocol : PROTOCOLS[protocol];
   return { bytes: Uint8Array.of(number), text: `${protocol}` };
 }
 
@@ -133,19 +139,22 @@ function split(change: ElementChange): ElementChange[] {
 }
 
 function batchEdge(w: NetlinkWriter, type: number, seq: number): void {
-  w.message(type, NLM_F_REQUEST, seq, () => w.struct(4, (header) => void header.writeUInt16BE(NFNL_SUBSYS_NFTABLES, 2)));
+  w.message(type, NLM_F_REQUEST, seq, () =>
+    w.struct(4, (header) => void header.writeUInt16BE(NFNL_SUBSYS_NFTABLES, 2)),
+  );
 }
 
 function encodeChange(w: NetlinkWriter, change: ElementChange, seq: number): void {
-  const type = change.do === 'add' ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
-  w.message(type, NLM_F_REQUEST | (change.do === 'add' ? NLM_F_CREATE : 0), seq, () => {
+  const type = change.do === "add" ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
+  w.message(type, NLM_F_REQUEST | (change.do === "add" ? NLM_F_CREATE : 0), seq, () => {
     w.struct(4, (header) => {
       header[0] = FAMILIES[change.family];
     });
     w.text(NFTA_SET_ELEM_LIST_TABLE, change.table);
     w.text(NFTA_SET_ELEM_LIST_SET, change.set);
     w.nested(NFTA_SET_ELEM_LIST_ELEMENTS, () => {
-      for (const element of change.elements) w.nested(NFTA_LIST_ELEM, () => encodeElement(w, element, change.do === 'add'));
+      for (const element of change.elements)
+        w.nested(NFTA_LIST_ELEM, () => encodeElement(w, element, change.do === "add"));
     });
   });
 }
@@ -159,7 +168,7 @@ function encodeElement(w: NetlinkWriter, element: Element, adding: boolean): voi
     w.nested(NFTA_SET_ELEM_DATA, () =>
       w.nested(NFTA_DATA_VERDICT, () => {
         w.be32(NFTA_VERDICT_CODE, VERDICTS[data.verdict]);
-        if ('chain' in data) w.text(NFTA_VERDICT_CHAIN, data.chain);
+        if ("chain" in data) w.text(NFTA_VERDICT_CHAIN, data.chain);
       }),
     );
   }
@@ -181,13 +190,16 @@ function join(parts: readonly KeyPart[]): Uint8Array {
   return Buffer.concat(padded);
 }
 
-const textOf = (parts: readonly KeyPart[]): string => parts.map((part) => part.text).join(' . ');
+const textOf = (parts: readonly KeyPart[]): string => parts.map((part) => part.text).join(" . ");
 
 /** The nft command a change stands for, with its first element. */
 function describe(change: ElementChange): string {
   const [first] = change.elements;
-  const more = change.elements.length > 1 ? `, … ${change.elements.length - 1} more` : '';
+  const more = change.elements.length > 1 ? `, … ${change.elements.length - 1} more` : "";
   const data = first?.data;
-  const value = data === undefined ? '' : ` : ${Array.isArray(data) ? textOf(data) : data.verdict + ('chain' in data ? ` ${data.chain}` : '')}`;
-  return `nft ${change.do} element ${change.family} ${change.table} ${change.set} { ${first ? textOf(first.key) : ''}${value}${more} }`;
+  const value =
+    data === undefined
+      ? ""
+      : ` : ${Array.isArray(data) ? textOf(data) : data.verdict + ("chain" in data ? ` ${data.chain}` : "")}`;
+  return `nft ${change.do} element ${change.family} ${change.table} ${change.set} { ${first ? textOf(first.key) : ""}${value}${more} }`;
 }

@@ -2,14 +2,14 @@
  * nftables by its own library (libnftables, Debian package libnftables1): text in, one atomic transaction, no process spawned.
  * For structure (tables, chains, rules); elements of big plain sets and maps go faster through nft-elements.ts.
  */
-import { closeSync } from 'node:fs';
-import { loadNftables } from './ffi.ts';
-import { KernelError } from './errors.ts';
-import { describeNetns, openNetns, runIn, type Netns } from './netns.ts';
+import { closeSync } from "node:fs";
+import { loadNftables } from "./ffi.ts";
+import { KernelError } from "./errors.ts";
+import { describeNetns, openNetns, runIn, type Netns } from "./netns.ts";
 
 /** nft refused a transaction: nothing of it is in force. `text` is what nft said, with the place in the script. */
 export class NftError extends KernelError {
-  override readonly name = 'NftError';
+  override readonly name = "NftError";
   readonly text: string;
 
   constructor(operation: string, netns: string | undefined, text: string) {
@@ -32,7 +32,7 @@ export class Nft {
   }
 
   static open(netns?: Netns): Nft {
-    const fd = openNetns(netns ?? '/proc/thread-self/ns/net');
+    const fd = openNetns(netns ?? "/proc/thread-self/ns/net");
     try {
       return new Nft(
         runIn(fd, () => loadNftables().newContext()),
@@ -47,16 +47,16 @@ export class Nft {
 
   /** Runs a script as `nft -f` would: all of it or nothing. */
   run(text: string): void {
-    this.#run(text, 'change nftables');
+    this.#run(text, "change nftables");
   }
 
   /** What `nft list <what>` prints: 'ruleset', 'table ip svc', 'set ip svc node_ips', … */
-  list(what = 'ruleset'): string {
+  list(what = "ruleset"): string {
     return this.#run(`list ${what}`, `nft list ${what}`);
   }
 
   /** What `nft -j list <what>` prints, parsed. */
-  json(what = 'ruleset'): unknown {
+  json(what = "ruleset"): unknown {
     const library = loadNftables();
     library.setJson(this.#context, true);
     try {
@@ -87,10 +87,10 @@ export class Nft {
 
 /** nft prints strerror texts; the names are what code compares. */
 function errnoOf(text: string): string {
-  if (text.includes('No such file or directory')) return 'ENOENT';
-  if (text.includes('File exists')) return 'EEXIST';
-  if (text.includes('Device or resource busy')) return 'EBUSY';
-  if (text.includes('Operation not permitted')) return 'EPERM';
-  if (text.includes('Operation not supported')) return 'EOPNOTSUPP';
-  return 'EINVAL';
+  if (text.includes("No such file or directory")) return "ENOENT";
+  if (text.includes("File exists")) return "EEXIST";
+  if (text.includes("Device or resource busy")) return "EBUSY";
+  if (text.includes("Operation not permitted")) return "EPERM";
+  if (text.includes("Operation not supported")) return "EOPNOTSUPP";
+  return "EINVAL";
 }

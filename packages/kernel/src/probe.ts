@@ -1,9 +1,9 @@
-import { existsSync } from 'node:fs';
-import { KernelError } from './errors.ts';
-import { createNetns, deleteNetns } from './netns.ts';
-import { Nft } from './nft.ts';
-import { Rtnl } from './rtnetlink.ts';
-import { readSysctl } from './sysctl.ts';
+import { existsSync } from "node:fs";
+import { KernelError } from "./errors.ts";
+import { createNetns, deleteNetns } from "./netns.ts";
+import { Nft } from "./nft.ts";
+import { Rtnl } from "./rtnetlink.ts";
+import { readSysctl } from "./sysctl.ts";
 
 export interface Features {
   veth: boolean;
@@ -25,19 +25,22 @@ export function probeKernel(): Features {
   createNetns(netns);
   try {
     using rtnl = Rtnl.open(netns);
-    rtnl.apply({ do: 'set-link', name: 'lo', up: true });
-    const veth = works(() => rtnl.apply({ do: 'add-veth', name: 'v0', up: true, peer: { name: 'v1' } }));
+    rtnl.apply({ do: "set-link", name: "lo", up: true });
+    const veth = works(() => rtnl.apply({ do: "add-veth", name: "v0", up: true, peer: { name: "v1" } }));
     return {
       veth,
-      macvlan: veth && works(() => rtnl.apply({ do: 'add-macvlan', name: 'm0', link: 'v0', mode: 'private' })),
-      vlan8021q: veth && works(() => rtnl.apply({ do: 'add-vlan', name: 'l0', link: 'v0', id: 7 })),
-      dummy: works(() => rtnl.apply({ do: 'add-dummy', name: 'd0' })),
-      bridge: works(() => rtnl.apply({ do: 'add-bridge', name: 'b0' })),
-      ipv6: works(() => rtnl.apply({ do: 'add-address', address: 'fd00::1/128', dev: 'lo' })),
-      nft: worksInNft(netns, 'table ip p { chain c { type nat hook postrouting priority 100; }\n}'),
-      nftFib: worksInNft(netns, 'table ip q { chain c { type filter hook input priority 0; fib daddr type local accept; }\n}'),
-      conntrack: works(() => readSysctl(netns, 'net.netfilter.nf_conntrack_max')),
-      pidfd: existsSync('/proc/self/fdinfo') && kernelAtLeast(5, 3),
+      macvlan: veth && works(() => rtnl.apply({ do: "add-macvlan", name: "m0", link: "v0", mode: "private" })),
+      vlan8021q: veth && works(() => rtnl.apply({ do: "add-vlan", name: "l0", link: "v0", id: 7 })),
+      dummy: works(() => rtnl.apply({ do: "add-dummy", name: "d0" })),
+      bridge: works(() => rtnl.apply({ do: "add-bridge", name: "b0" })),
+      ipv6: works(() => rtnl.apply({ do: "add-address", address: "fd00::1/128", dev: "lo" })),
+      nft: worksInNft(netns, "table ip p { chain c { type nat hook postrouting priority 100; }\n}"),
+      nftFib: worksInNft(
+        netns,
+        "table ip q { chain c { type filter hook input priority 0; fib daddr type local accept; }\n}",
+      ),
+      conntrack: works(() => readSysctl(netns, "net.netfilter.nf_conntrack_max")),
+      pidfd: existsSync("/proc/self/fdinfo") && kernelAtLeast(5, 3),
     };
   } finally {
     deleteNetns(netns);
@@ -66,6 +69,6 @@ function worksInNft(netns: string, text: string): boolean {
 }
 
 function kernelAtLeast(major: number, minor: number): boolean {
-  const [a = 0, b = 0] = readSysctl(undefined, 'kernel.osrelease').split('.').map(Number);
+  const [a = 0, b = 0] = readSysctl(undefined, "kernel.osrelease").split(".").map(Number);
   return a > major || (a === major && b >= minor);
 }

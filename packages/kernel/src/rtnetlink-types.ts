@@ -1,6 +1,6 @@
 /** What rtnetlink is asked to change, and what it reports, as plain data. */
-import type { Family } from '@underlay/addr/ip';
-import type { Netns } from './netns.ts';
+import type { Family } from "@underlay/addr/ip";
+import type { Netns } from "./netns.ts";
 
 export interface LinkBasics {
   name: string;
@@ -17,15 +17,15 @@ export interface VethPeer {
   netns?: Netns | undefined;
 }
 
-export type MacvlanMode = 'private' | 'bridge' | 'vepa' | 'passthru';
+export type MacvlanMode = "private" | "bridge" | "vepa" | "passthru";
 
 export type LinkChange =
-  | ({ do: 'add-veth'; peer: VethPeer } & LinkBasics)
-  | ({ do: 'add-macvlan'; link: string; mode: MacvlanMode } & LinkBasics)
-  | ({ do: 'add-vlan'; link: string; id: number } & LinkBasics)
-  | ({ do: 'add-dummy' | 'add-bridge' } & LinkBasics)
+  | ({ do: "add-veth"; peer: VethPeer } & LinkBasics)
+  | ({ do: "add-macvlan"; link: string; mode: MacvlanMode } & LinkBasics)
+  | ({ do: "add-vlan"; link: string; id: number } & LinkBasics)
+  | ({ do: "add-dummy" | "add-bridge" } & LinkBasics)
   | {
-      do: 'set-link';
+      do: "set-link";
       name: string;
       up?: boolean;
       mtu?: number;
@@ -38,13 +38,13 @@ export type LinkChange =
       /** Only here: the kernel ignores it in a link's creation. */
       alias?: string;
     }
-  | { do: 'delete-link'; name: string }
-  | { do: 'delete-link-group'; group: number };
+  | { do: "delete-link"; name: string }
+  | { do: "delete-link-group"; group: number };
 
-export type Scope = 'global' | 'link' | 'host' | 'nowhere';
+export type Scope = "global" | "link" | "host" | "nowhere";
 
 export interface AddressChange {
-  do: 'add-address' | 'delete-address';
+  do: "add-address" | "delete-address";
   /** With its length: '10.0.1.10/32'. */
   address: string;
   dev: string;
@@ -54,7 +54,7 @@ export interface AddressChange {
   scope?: Scope | undefined;
 }
 
-export type RouteType = 'unicast' | 'blackhole' | 'unreachable' | 'prohibit' | 'local';
+export type RouteType = "unicast" | "blackhole" | "unreachable" | "prohibit" | "local";
 
 export interface Route {
   /** 'default' (IPv4, or of the family of `via`), '::/0', '10.0.0.0/16', '10.0.1.5'. Lists give it with its length. */
@@ -87,7 +87,7 @@ export interface Rule {
   oif?: string | undefined;
   /** 254 (main) when left out. */
   table?: number | undefined;
-  type?: 'table' | 'blackhole' | 'unreachable' | 'prohibit' | undefined;
+  type?: "table" | "blackhole" | "unreachable" | "prohibit" | undefined;
   not?: boolean | undefined;
   suppressPrefixLength?: number | undefined;
   protocol?: number | undefined;
@@ -102,9 +102,9 @@ export interface Neighbour {
   proxy?: boolean | undefined;
 }
 
-export type RouteChange = { do: 'add-route' | 'replace-route' | 'delete-route' } & Route;
-export type RuleChange = { do: 'add-rule' | 'delete-rule' } & Rule;
-export type NeighbourChange = { do: 'add-neighbour' | 'replace-neighbour' | 'delete-neighbour' } & Neighbour;
+export type RouteChange = { do: "add-route" | "replace-route" | "delete-route" } & Route;
+export type RuleChange = { do: "add-rule" | "delete-rule" } & Rule;
+export type NeighbourChange = { do: "add-neighbour" | "replace-neighbour" | "delete-neighbour" } & Neighbour;
 
 export type Change = LinkChange | AddressChange | RouteChange | RuleChange | NeighbourChange;
 

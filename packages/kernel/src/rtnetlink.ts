@@ -5,23 +5,53 @@
  *
  * Deleting one link blocks some 16 ms in the kernel: use applyInPool, or a link group, or let the namespace die.
  */
-import { closeSync } from 'node:fs';
-import type { Family } from '@underlay/addr/ip';
-import { errnoName } from './ffi.ts';
-import { KernelError, isNotFound } from './errors.ts';
-import { NetlinkSocket, type Ack } from './netlink-socket.ts';
-import { NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkWriter, type NetlinkMessage } from './netlink.ts';
-import { openNetns, type Netns } from './netns.ts';
-import { toIpCommand } from './rtnetlink-text.ts';
-import type { Address, Change, EncodeContext, Link, Neighbour, Route, Rule } from './rtnetlink-types.ts';
-import { RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, decodeAddress, encodeAddress, encodeGetAddresses } from './rtnetlink/addresses.ts';
-import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, decodeLinks, encodeGetLink, encodeLink } from './rtnetlink/links.ts';
-import { RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH, decodeNeighbour, encodeGetNeighbours, encodeNeighbour } from './rtnetlink/neighbours.ts';
-import { RT_TABLE_MAIN, familyNumber } from './rtnetlink/numbers.ts';
-import { RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, decodeRoute, encodeGetRoutes, encodeRoute } from './rtnetlink/routes.ts';
-import { RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, decodeRule, encodeGetRules, encodeRule } from './rtnetlink/rules.ts';
+import { closeSync } from "node:fs";
+import type { Family } from "@underlay/addr/ip";
+import { errnoName } from "./ffi.ts";
+import { KernelError, isNotFound } from "./errors.ts";
+import { NetlinkSocket, type Ack } from "./netlink-socket.ts";
+import {
+  NLM_F_ACK,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  NLM_F_REQUEST,
+  NetlinkWriter,
+  type NetlinkMessage,
+} from "./netlink.ts";
+import { openNetns, type Netns } from "./netns.ts";
+import { toIpCommand } from "./rtnetlink-text.ts";
+import type { Address, Change, EncodeContext, Link, Neighbour, Route, Rule } from "./rtnetlink-types.ts";
+import {
+  RTM_DELADDR,
+  RTM_GETADDR,
+  RTM_NEWADDR,
+  decodeAddress,
+  encodeAddress,
+  encodeGetAddresses,
+} from "./rtnetlink/addresses.ts";
+import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, decodeLinks, encodeGetLink, encodeLink } from "./rtnetlink/links.ts";
+import {
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+  decodeNeighbour,
+  encodeGetNeighbours,
+  encodeNeighbour,
+} from "./rtnetlink/neighbours.ts";
+import { RT_TABLE_MAIN, familyNumber } from "./rtnetlink/numbers.ts";
+import {
+  RTM_DELROUTE,
+  RTM_GETROUTE,
+  RTM_NEWROUTE,
+  decodeRoute,
+  encodeGetRoutes,
+  encodeRoute,
+} from "./rtnetlink/routes.ts";
+import { RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, decodeRule, encodeGetRules, encodeRule } from "./rtnetlink/rules.ts";
 
-export type * from './rtnetlink-types.ts';
+export type * from "./rtnetlink-types.ts";
 
 const NETLINK_ROUTE = 0;
 /** Requests in one send: bounded so that their acks fit the receive buffer. */
@@ -29,7 +59,7 @@ const BATCH = 500;
 
 /** A change the kernel refused; `operation` is the `ip` command it stands for. */
 export class RtnlError extends KernelError {
-  override readonly name = 'RtnlError';
+  override readonly name = "RtnlError";
   readonly change: Change;
 
   constructor(change: Change, errno: string, netns: string | undefined, detail?: string) {
@@ -130,13 +160,17 @@ export class Rtnl {
   }
 
   listLinks(): Link[] {
-    return decodeLinks(this.#dump(RTM_GETLINK, 'list links', (w) => encodeGetLink(w)));
+    return decodeLinks(this.#dump(RTM_GETLINK, "list links", (w) => encodeGetLink(w)));
   }
 
   findLink(name: string): Link | undefined {
     const answer = this.#socket.get((seq) => this.#request(RTM_GETLINK, 0, seq, (w) => encodeGetLink(w, name)));
-    if ('message' in answer) return decodeLinks([answer.message])[0];
-    const error = new KernelError({ operation: `ip link show ${name}`, errno: errnoName(answer.result), netns: this.#socket.netns });
+    if ("message" in answer) return decodeLinks([answer.message])[0];
+    const error = new KernelError({
+      operation: `ip link show ${name}`,
+      errno: errnoName(answer.result),
+      netns: this.#socket.netns,
+    });
     if (isNotFound(error)) return undefined;
     throw error;
   }
@@ -144,7 +178,7 @@ export class Rtnl {
   listAddresses(o: { family?: Family; dev?: string } = {}): Address[] {
     const nameOf = this.#linkNames();
     const family = o.family === undefined ? 0 : familyNumber(o.family);
-    return this.#dump(RTM_GETADDR, 'list addresses', (w) => encodeGetAddresses(w, family))
+    return this.#dump(RTM_GETADDR, "list addresses", (w) => encodeGetAddresses(w, family))
       .map((message) => decodeAddress(message, nameOf))
       .filter((address) => o.dev === undefined || address.dev === o.dev);
   }
@@ -166,14 +200,16 @@ export class Rtnl {
   }
 
   listRules(family?: Family): Rule[] {
-    return this.#families(family).flatMap((one) => this.#dump(RTM_GETRULE, 'list rules', (w) => encodeGetRules(w, one)).map(decodeRule));
+    return this.#families(family).flatMap((one) =>
+      this.#dump(RTM_GETRULE, "list rules", (w) => encodeGetRules(w, one)).map(decodeRule),
+    );
   }
 
   listNeighbours(o: { family?: Family; dev?: string } = {}): Neighbour[] {
     const nameOf = this.#linkNames();
     const family = o.family === undefined ? 0 : familyNumber(o.family);
     return [false, true]
-      .flatMap((proxy) => this.#dump(RTM_GETNEIGH, 'list neighbours', (w) => encodeGetNeighbours(w, family, proxy)))
+      .flatMap((proxy) => this.#dump(RTM_GETNEIGH, "list neighbours", (w) => encodeGetNeighbours(w, family, proxy)))
       .map((message) => decodeNeighbour(message, nameOf))
       .filter((entry) => entry !== undefined)
       .filter((entry) => o.dev === undefined || entry.dev === o.dev);
@@ -254,11 +290,11 @@ class Batch {
     return {
       linkIndex: (name) => {
         const index = this.#socket.linkIndex(name);
-        if (index === undefined) throw new KernelError({ operation: `no link is named ${name}`, errno: 'ENODEV' });
+        if (index === undefined) throw new KernelError({ operation: `no link is named ${name}`, errno: "ENODEV" });
         return index;
       },
       netnsFd: (netns) => {
-        if (typeof netns === 'number') return netns;
+        if (typeof netns === "number") return netns;
         const fd = openNetns(netns);
         this.#fds.push(fd);
         return fd;
@@ -271,38 +307,39 @@ const ADD = NLM_F_CREATE | NLM_F_EXCL;
 const REPLACE = NLM_F_CREATE | NLM_F_REPLACE;
 
 function encodeChange(w: NetlinkWriter, change: Change, seq: number, context: EncodeContext): void {
-  const message = (type: number, flags: number, body: () => void): void => w.message(type, NLM_F_REQUEST | NLM_F_ACK | flags, seq, body);
+  const message = (type: number, flags: number, body: () => void): void =>
+    w.message(type, NLM_F_REQUEST | NLM_F_ACK | flags, seq, body);
   switch (change.do) {
-    case 'add-veth':
-    case 'add-macvlan':
-    case 'add-vlan':
-    case 'add-dummy':
-    case 'add-bridge':
+    case "add-veth":
+    case "add-macvlan":
+    case "add-vlan":
+    case "add-dummy":
+    case "add-bridge":
       return message(RTM_NEWLINK, ADD, () => encodeLink(w, change, context));
-    case 'set-link':
+    case "set-link":
       return message(RTM_NEWLINK, 0, () => encodeLink(w, change, context));
-    case 'delete-link':
-    case 'delete-link-group':
+    case "delete-link":
+    case "delete-link-group":
       return message(RTM_DELLINK, 0, () => encodeLink(w, change, context));
-    case 'add-address':
+    case "add-address":
       return message(RTM_NEWADDR, ADD, () => encodeAddress(w, change, context));
-    case 'delete-address':
+    case "delete-address":
       return message(RTM_DELADDR, 0, () => encodeAddress(w, change, context));
-    case 'add-route':
+    case "add-route":
       return message(RTM_NEWROUTE, ADD, () => encodeRoute(w, change, context));
-    case 'replace-route':
+    case "replace-route":
       return message(RTM_NEWROUTE, REPLACE, () => encodeRoute(w, change, context));
-    case 'delete-route':
+    case "delete-route":
       return message(RTM_DELROUTE, 0, () => encodeRoute(w, change, context));
-    case 'add-rule':
+    case "add-rule":
       return message(RTM_NEWRULE, ADD, () => encodeRule(w, change));
-    case 'delete-rule':
+    case "delete-rule":
       return message(RTM_DELRULE, 0, () => encodeRule(w, change));
-    case 'add-neighbour':
+    case "add-neighbour":
       return message(RTM_NEWNEIGH, ADD, () => encodeNeighbour(w, change, context));
-    case 'replace-neighbour':
+    case "replace-neighbour":
       return message(RTM_NEWNEIGH, REPLACE, () => encodeNeighbour(w, change, context));
-    case 'delete-neighbour':
+    case "delete-neighbour":
       return message(RTM_DELNEIGH, 0, () => encodeNeighbour(w, change, context));
   }
 }

@@ -2,10 +2,10 @@
  * Sockets inside a namespace, for Node to use: made, bound and set listening through FFI under setns (a socket stays where
  * it was created), then handed over as a descriptor (`server.listen({ fd })`, `dgramSocket.bind({ fd })`) or as a net.Socket.
  */
-import { Socket } from 'node:net';
-import { familyOf, ipToBytes, ipFromBytes } from '@underlay/addr/ip';
-import * as ffi from './ffi.ts';
-import { describeNetns, runIn, type Netns } from './netns.ts';
+import { Socket } from "node:net";
+import { familyOf, ipToBytes, ipFromBytes } from "@underlay/addr/ip";
+import * as ffi from "./ffi.ts";
+import { describeNetns, runIn, type Netns } from "./netns.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -87,12 +87,14 @@ export function connectTcp(options: TcpConnectOptions): Socket {
     if (options.device !== undefined) setDevice(raw, options.device, operation);
     if (options.sourceAddress === undefined && options.sourcePort === undefined) return;
     set(raw, SOL_SOCKET, SO_REUSEADDR, 1, operation);
-    const source = options.sourceAddress ?? (family === 6 ? '::' : '0.0.0.0');
+    const source = options.sourceAddress ?? (family === 6 ? "::" : "0.0.0.0");
     const bound = ffi.bind(raw, sockaddr(source, options.sourcePort ?? 0));
     ffi.check(bound, `${operation} from ${source}`, describeNetns(options.netns));
   });
   // manualStart: reading may begin once it is connected, which connect() sees to
-  const socket = new Socket({ fd, readable: true, writable: true, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
+  const socket = new Socket({ fd, readable: true, writable: true, manualStart: true } as ConstructorParameters<
+    typeof Socket
+  >[0]);
   return socket.connect({ host: options.address, port: options.port });
 }
 
@@ -121,7 +123,12 @@ export function sockaddr(address: string, port: number): Uint8Array {
   return raw;
 }
 
-function open(options: { netns?: Netns; address: string }, type: number, operation: string, prepare: (fd: number) => void): number {
+function open(
+  options: { netns?: Netns; address: string },
+  type: number,
+  operation: string,
+  prepare: (fd: number) => void,
+): number {
   const domain = ipToBytes(options.address).length === 16 ? AF_INET6 : AF_INET;
   const netns = describeNetns(options.netns);
   const fd = ffi.check(
@@ -144,7 +151,8 @@ function bindTo(fd: number, options: Place, operation: string): void {
   if (isIpv6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, operation);
   if (options.reusePort) set(fd, SOL_SOCKET, SO_REUSEPORT, 1, operation);
   if (options.freebind) set(fd, isIpv6 ? IPPROTO_IPV6 : IPPROTO_IP, isIpv6 ? IPV6_FREEBIND : IP_FREEBIND, 1, operation);
-  if (options.transparent) set(fd, isIpv6 ? IPPROTO_IPV6 : IPPROTO_IP, isIpv6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, 1, operation);
+  if (options.transparent)
+    set(fd, isIpv6 ? IPPROTO_IPV6 : IPPROTO_IP, isIpv6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, 1, operation);
   if (options.device !== undefined) setDevice(fd, options.device, operation);
   ffi.check(ffi.bind(fd, sockaddr(options.address, options.port)), operation, describeNetns(options.netns));
 }
@@ -156,7 +164,10 @@ function set(fd: number, level: number, name: number, value: number, operation: 
 }
 
 function setDevice(fd: number, device: string, operation: string): void {
-  ffi.check(ffi.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, new TextEncoder().encode(`${device}\0`)), `${operation} on device ${device}`);
+  ffi.check(
+    ffi.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, new TextEncoder().encode(`${device}\0`)),
+    `${operation} on device ${device}`,
+  );
 }
 
 function enlarge(fd: number, bytes: number): void {
@@ -167,4 +178,4 @@ function enlarge(fd: number, bytes: number): void {
 }
 
 const show = (place: { address: string; port: number }): string =>
-  place.address.includes(':') ? `[${place.address}]:${place.port}` : `${place.address}:${place.port}`;
+  place.address.includes(":") ? `[${place.address}]:${place.port}` : `${place.address}:${place.port}`;

@@ -1,14 +1,14 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { KernelError } from './errors.ts';
-import { describeNetns, runIn, type Netns } from './netns.ts';
+import { readFileSync, writeFileSync } from "node:fs";
+import { KernelError } from "./errors.ts";
+import { describeNetns, runIn, type Netns } from "./netns.ts";
 
 /** 'net.ipv4.ip_forward' or, where an interface name has dots, 'net/ipv4/conf/vlan.eth.1/rp_filter'. */
 function pathOf(key: string): string {
-  return `/proc/sys/${key.includes('/') ? key : key.replaceAll('.', '/')}`;
+  return `/proc/sys/${key.includes("/") ? key : key.replaceAll(".", "/")}`;
 }
 
 export function readSysctl(netns: Netns | undefined, key: string): string {
-  return runIn(netns, () => named(`read sysctl ${key}`, netns, () => readFileSync(pathOf(key), 'utf8').trim()));
+  return runIn(netns, () => named(`read sysctl ${key}`, netns, () => readFileSync(pathOf(key), "utf8").trim()));
 }
 
 export function writeSysctl(netns: Netns | undefined, key: string, value: string | number): void {

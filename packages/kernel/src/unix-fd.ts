@@ -5,8 +5,8 @@
  *
  * One exchange a connection: a request ends at '\n' or when the client shuts down its side; the reply is written, then closed.
  */
-import { chmodSync, closeSync, rmSync } from 'node:fs';
-import * as ffi from './ffi.ts';
+import { chmodSync, closeSync, rmSync } from "node:fs";
+import * as ffi from "./ffi.ts";
 
 export interface UnixFdServerOptions {
   path: string;
@@ -45,7 +45,11 @@ export async function serveUnixFd(options: UnixFdServerOptions): Promise<{ close
   }
   const open = new Set<Promise<void>>();
   const watch = ffi.poll(listener, { readable: true }, () => {
-    for (let fd = ffi.accept4(listener, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0; fd = ffi.accept4(listener, SOCK_NONBLOCK | SOCK_CLOEXEC)) {
+    for (
+      let fd = ffi.accept4(listener, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      fd >= 0;
+      fd = ffi.accept4(listener, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    ) {
       const exchange = serveOne(fd, options).catch((error: unknown) => options.onError?.(error));
       open.add(exchange);
       void exchange.finally(() => open.delete(exchange));
@@ -66,7 +70,7 @@ async function serveOne(fd: number, options: UnixFdServerOptions): Promise<void>
   try {
     const request = await readRequest(fd, attached, options.requestTimeoutMs ?? 10_000);
     const reply = await options.handle(request, attached[0]);
-    await writeAll(fd, typeof reply === 'string' ? Buffer.from(reply) : reply);
+    await writeAll(fd, typeof reply === "string" ? Buffer.from(reply) : reply);
   } finally {
     for (const one of attached) closeSync(one);
     ffi.close(fd);
@@ -74,14 +78,20 @@ async function serveOne(fd: number, options: UnixFdServerOptions): Promise<void>
 }
 
 /** Sends one request, with a descriptor if given, and resolves with the whole reply. */
-export async function callUnixFd(o: { path: string; request: string; fd?: number; timeoutMs?: number }): Promise<Buffer> {
+export async function callUnixFd(o: {
+  path: string;
+  request: string;
+  fd?: number;
+  timeoutMs?: number;
+}): Promise<Buffer> {
   const operation = `call unix socket ${o.path}`;
   const fd = ffi.check(ffi.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), operation);
   try {
     const connected = ffi.connect(fd, unixAddress(o.path));
     if (connected !== EINPROGRESS) ffi.check(connected, operation);
     let request = Buffer.from(o.request);
-    if (o.fd !== undefined) request = request.subarray(ffi.check(ffi.sendWithFd(fd, request, o.fd, MSG_NOSIGNAL), operation));
+    if (o.fd !== undefined)
+      request = request.subarray(ffi.check(ffi.sendWithFd(fd, request, o.fd, MSG_NOSIGNAL), operation));
     await writeAll(fd, request);
     ffi.check(ffi.shutdown(fd, SHUT_WR), operation);
     return await readToEnd(fd, operation, o.timeoutMs ?? 30_000);
@@ -94,17 +104,18 @@ async function readRequest(fd: number, attached: number[], timeoutMs: number): P
   const chunk = Buffer.allocUnsafe(65536);
   const chunks: Buffer[] = [];
   const deadline = Date.now() + timeoutMs;
-  for (let length = 0; ; ) {
+  for (let length = 0; ;) {
     const { result, fds } = ffi.recvWithFds(fd, chunk, 0);
     attached.push(...fds);
     if (result === EAGAIN) {
       await untilReady(fd, { readable: true }, deadline - Date.now());
       continue;
     }
-    ffi.check(result, 'read a request from a unix socket');
+    ffi.check(result, "read a request from a unix socket");
     if (result > 0) chunks.push(Buffer.from(chunk.subarray(0, result)));
     length += result;
-    if (length > MAX_REQUEST) throw new Error(`Cannot read a request from a unix socket: it is longer than ${MAX_REQUEST} bytes`);
+    if (length > MAX_REQUEST)
+      throw new Error(`Cannot read a request from a unix socket: it is longer than ${MAX_REQUEST} bytes`);
     if (result === 0 || chunk[result - 1] === NEWLINE) return Buffer.concat(chunks);
   }
 }
@@ -126,16 +137,19 @@ async function writeAll(fd: number, data: Buffer): Promise<void> {
   while (rest.length > 0) {
     const sent = ffi.send(fd, rest, MSG_NOSIGNAL);
     if (sent === EAGAIN) await untilReady(fd, { writable: true }, 10_000);
-    else rest = rest.subarray(ffi.check(sent, 'write to a unix socket'));
+    else rest = rest.subarray(ffi.check(sent, "write to a unix socket"));
   }
 }
 
 function untilReady(fd: number, what: { readable?: boolean; writable?: boolean }, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      watch.close();
-      reject(new Error(`Cannot use a unix socket: the other side was silent for too long`));
-    }, Math.max(timeoutMs, 0));
+    const timer = setTimeout(
+      () => {
+        watch.close();
+        reject(new Error(`Cannot use a unix socket: the other side was silent for too long`));
+      },
+      Math.max(timeoutMs, 0),
+    );
     const watch = ffi.poll(fd, what, () => {
       clearTimeout(timer);
       watch.close();
@@ -146,7 +160,8 @@ function untilReady(fd: number, what: { readable?: boolean; writable?: boolean }
 
 function unixAddress(path: string): Uint8Array {
   const bytes = Buffer.from(path);
-  if (bytes.length > 107) throw new Error(`Cannot use unix socket ${path}: its path is longer than 107 bytes; hint: use a shorter directory`);
+  if (bytes.length > 107)
+    throw new Error(`Cannot use unix socket ${path}: its path is longer than 107 bytes; hint: use a shorter directory`);
   const raw = new Uint8Array(2 + bytes.length + 1);
   raw[0] = AF_UNIX;
   raw.set(bytes, 2);

@@ -1,4 +1,4 @@
-import type { PlannedElement } from './plan.ts';
+import type { PlannedElement } from "./plan.ts";
 
 export interface ClaimChange {
   readonly before: PlannedElement | undefined;

@@ -1,5 +1,5 @@
 /** Which endpoints a packet may go to: chosen once for the whole cluster and once for this node. */
-import type { EndpointSlice, Service } from '@underlay/kube/objects';
+import type { EndpointSlice, Service } from "@underlay/kube/objects";
 
 export interface Endpoint {
   readonly address: string;
@@ -32,10 +32,14 @@ interface Candidate extends Endpoint {
   readonly nodes: readonly string[];
 }
 
-type ServicePort = NonNullable<NonNullable<Service['spec']>['ports']>[number];
+type ServicePort = NonNullable<NonNullable<Service["spec"]>["ports"]>[number];
 
 /** The endpoints of one service port out of the service's slices of one family. */
-export function chooseEndpoints(slices: readonly EndpointSlice[], port: Pick<ServicePort, 'name' | 'protocol'>, node: NodePlace): EndpointChoice {
+export function chooseEndpoints(
+  slices: readonly EndpointSlice[],
+  port: Pick<ServicePort, "name" | "protocol">,
+  node: NodePlace,
+): EndpointChoice {
   const candidates = readCandidates(slices, port, node);
   const ready = candidates.filter((one) => one.ready);
   const leaving = candidates.filter((one) => one.servesWhileTerminating);
@@ -56,11 +60,17 @@ function nearest(ready: Candidate[], node: NodePlace): Candidate[] {
   return inZone.length > 0 && ready.every((one) => one.zones.length > 0) ? inZone : ready;
 }
 
-function readCandidates(slices: readonly EndpointSlice[], port: Pick<ServicePort, 'name' | 'protocol'>, node: NodePlace): Candidate[] {
+function readCandidates(
+  slices: readonly EndpointSlice[],
+  port: Pick<ServicePort, "name" | "protocol">,
+  node: NodePlace,
+): Candidate[] {
   // Slices may show one address twice; the last word counts.
   const found = new Map<string, Candidate>();
   for (const slice of slices) {
-    const match = (slice.ports ?? []).find((one) => (one.name ?? '') === (port.name ?? '') && (one.protocol ?? 'TCP') === (port.protocol ?? 'TCP'));
+    const match = (slice.ports ?? []).find(
+      (one) => (one.name ?? "") === (port.name ?? "") && (one.protocol ?? "TCP") === (port.protocol ?? "TCP"),
+    );
     if (match?.port === undefined) continue;
     for (const endpoint of slice.endpoints ?? []) {
       const [address] = endpoint.addresses;
@@ -78,7 +88,9 @@ function readCandidates(slices: readonly EndpointSlice[], port: Pick<ServicePort
       });
     }
   }
-  return [...found.values()].sort((a, b) => (a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1));
+  return [...found.values()].sort((a, b) =>
+    a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1,
+  );
 }
 
 const bare = ({ address, port, isLocal }: Endpoint): Endpoint => ({ address, port, isLocal });

@@ -1,13 +1,13 @@
 /** The HTTP answers of kube-proxy: /healthz and /livez (10256), metrics (10249), and a port per service that asks for one. */
-import http from 'node:http';
-import type { Registry } from 'prom-client';
-import type { Log } from '@underlay/log/log';
-import type { Node } from '@underlay/kube/objects';
-import type { HostPort } from './settings.ts';
+import http from "node:http";
+import type { Registry } from "prom-client";
+import type { Log } from "@underlay/log/log";
+import type { Node } from "@underlay/kube/objects";
+import type { HostPort } from "./settings.ts";
 
 /** Changes waiting longer than this make the proxy unhealthy. */
 const STALE_MS = 60_000;
-const AUTOSCALER_TAINT = 'ToBeDeletedByClusterAutoscaler';
+const AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler";
 
 /** Whether what is in the kernel is what was asked for lately. */
 export class Freshness {
@@ -42,25 +42,28 @@ export class Freshness {
 /** A node on its way out should get no more traffic from load balancers. */
 export function isEligible(node: Node | undefined): boolean {
   if (node === undefined) return true;
-  return node.metadata.deletionTimestamp === undefined && !(node.spec?.taints ?? []).some((taint) => taint.key === AUTOSCALER_TAINT);
+  return (
+    node.metadata.deletionTimestamp === undefined &&
+    !(node.spec?.taints ?? []).some((taint) => taint.key === AUTOSCALER_TAINT)
+  );
 }
 
 export function serveHealth(at: HostPort, freshness: Freshness, node: () => Node | undefined, log: Log): void {
   serve(at, log, (path) => {
-    if (path !== '/healthz' && path !== '/livez') return undefined;
+    if (path !== "/healthz" && path !== "/livez") return undefined;
     const eligible = isEligible(node());
-    const isOk = freshness.isHealthy && (path === '/livez' || eligible);
+    const isOk = freshness.isHealthy && (path === "/livez" || eligible);
     const stamp = (ms: number): string => new Date(ms).toISOString();
     const body = { lastUpdated: stamp(freshness.lastUpdated), currentTime: stamp(Date.now()), nodeEligible: eligible };
-    return { code: isOk ? 200 : 503, type: 'application/json', body: JSON.stringify(body) };
+    return { code: isOk ? 200 : 503, type: "application/json", body: JSON.stringify(body) };
   });
 }
 
 export function serveMetrics(at: HostPort, registry: Registry, log: Log): void {
   serve(at, log, async (path) => {
-    if (path === '/metrics') return { code: 200, type: registry.contentType, body: await registry.metrics() };
-    if (path === '/proxyMode') return { code: 200, type: 'text/plain; charset=utf-8', body: 'nftables' };
-    if (path === '/healthz') return { code: 200, type: 'text/plain; charset=utf-8', body: 'ok' };
+    if (path === "/metrics") return { code: 200, type: registry.contentType, body: await registry.metrics() };
+    if (path === "/proxyMode") return { code: 200, type: "text/plain; charset=utf-8", body: "nftables" };
+    if (path === "/healthz") return { code: 200, type: "text/plain; charset=utf-8", body: "ok" };
     return undefined;
   });
 }
@@ -72,18 +75,24 @@ interface Answer {
   headers?: Record<string, string>;
 }
 
-function serve(at: HostPort, log: Log, answer: (path: string) => Answer | undefined | Promise<Answer | undefined>): http.Server {
+function serve(
+  at: HostPort,
+  log: Log,
+  answer: (path: string) => Answer | undefined | Promise<Answer | undefined>,
+): http.Server {
   const server = http.createServer(async (request, response) => {
-    const found = await answer((request.url ?? '/').split('?')[0] as string);
+    const found = await answer((request.url ?? "/").split("?")[0] as string);
     if (found === undefined) {
-      response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('404 page not found\n');
+      response.writeHead(404, { "content-type": "text/plain; charset=utf-8" }).end("404 page not found\n");
       return;
     }
-    response.writeHead(found.code, { 'content-type': found.type, 'x-content-type-options': 'nosniff', ...found.headers }).end(found.body);
+    response
+      .writeHead(found.code, { "content-type": found.type, "x-content-type-options": "nosniff", ...found.headers })
+      .end(found.body);
   });
   // As upstream: a taken port is told, and tried again; it does not stop the proxying.
-  server.on('error', (err) => {
-    log.error('cannot listen', { address: `${at.host}:${at.port}`, err });
+  server.on("error", (err) => {
+    log.error("cannot listen", { address: `${at.host}:${at.port}`, err });
     setTimeout(() => server.listen(at.port, at.host), 5000).unref();
   });
   server.listen(at.port, at.host);
@@ -118,20 +127,28 @@ export class ServiceHealthServers {
     for (const [port, facts] of ports) {
       const open = this.#servers.get(port);
       if (open !== undefined) open.facts = facts;
-      else this.#servers.set(port, { facts, server: serve({ host: '0.0.0.0', port }, this.#log, () => this.#answer(port)) });
+      else
+        this.#servers.set(port, {
+          facts,
+          server: serve({ host: "0.0.0.0", port }, this.#log, () => this.#answer(port)),
+        });
     }
   }
 
   #answer(port: number): Answer | undefined {
     const facts = this.#servers.get(port)?.facts;
     if (facts === undefined) return undefined;
-    const [namespace, name] = facts.name.split('/');
+    const [namespace, name] = facts.name.split("/");
     const isHealthy = this.#freshness.isHealthy;
     return {
       code: facts.localEndpoints > 0 && isHealthy ? 200 : 503,
-      type: 'application/json',
-      headers: { 'x-load-balancing-endpoint-weight': `${facts.localEndpoints}` },
-      body: JSON.stringify({ service: { namespace, name }, localEndpoints: facts.localEndpoints, serviceProxyHealthy: isHealthy }),
+      type: "application/json",
+      headers: { "x-load-balancing-endpoint-weight": `${facts.localEndpoints}` },
+      body: JSON.stringify({
+        service: { namespace, name },
+        localEndpoints: facts.localEndpoints,
+        serviceProxyHealthy: isHealthy,
+      }),
     };
   }
 }

@@ -2,23 +2,29 @@
  * Watches Services, EndpointSlices, this Node and ServiceCIDRs, and keeps the kernel's tables equal to what they say.
  * Nothing is touched before the first complete picture: until then the rules of an earlier process stand.
  */
-import { networkInterfaces } from 'node:os';
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import { contains, overlaps, parseCidr } from '@underlay/addr/cidr';
-import { familyOf } from '@underlay/addr/ip';
-import type { KubeClient } from '@underlay/kube/client';
-import { Informer } from '@underlay/kube/informer';
-import { keyOf, type EndpointSlice, type KubeObject, type Node, type Service } from '@underlay/kube/objects';
-import { endpointSlices, nodes, resource, services } from '@underlay/kube/resources';
-import type { Netns } from '@underlay/kernel/netns';
-import type { Log } from '@underlay/log/log';
-import type { Freshness, ServiceHealth } from './health.ts';
-import { planService, type ServicePlan } from './plan.ts';
-import { ServiceTable } from './service-table.ts';
-import type { TableFacts } from './ruleset.ts';
+import { networkInterfaces } from "node:os";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { contains, overlaps, parseCidr } from "@underlay/addr/cidr";
+import { familyOf } from "@underlay/addr/ip";
+import type { KubeClient } from "@underlay/kube/client";
+import { Informer } from "@underlay/kube/informer";
+import { keyOf, type EndpointSlice, type KubeObject, type Node, type Service } from "@underlay/kube/objects";
+import { endpointSlices, nodes, resource, services } from "@underlay/kube/resources";
+import type { Netns } from "@underlay/kernel/netns";
+import type { Log } from "@underlay/log/log";
+import type { Freshness, ServiceHealth } from "./health.ts";
+import { planService, type ServicePlan } from "./plan.ts";
+import { ServiceTable } from "./service-table.ts";
+import type { TableFacts } from "./ruleset.ts";
 
 type ServiceCIDR = KubeObject & { spec?: { cidrs?: string[] } };
-const serviceCidrs = resource<ServiceCIDR>({ group: 'networking.k8s.io', version: 'v1', kind: 'ServiceCIDR', plural: 'servicecidrs', namespaced: false });
+const serviceCidrs = resource<ServiceCIDR>({
+  group: "networking.k8s.io",
+  version: "v1",
+  kind: "ServiceCIDR",
+  plural: "servicecidrs",
+  namespaced: false,
+});
 
 /** Changes that come together go out together. */
 const GATHER_MS = 10;
@@ -49,7 +55,7 @@ export class Proxy {
   readonly #cidrs: Informer<ServiceCIDR>;
   readonly #tables = new Map<4 | 6, ServiceTable>();
   readonly #dirty = new Set<string>();
-  #placeText = '';
+  #placeText = "";
   #timer: NodeJS.Timeout | undefined;
   #lastSync = 0;
   #isReady = false;
@@ -101,7 +107,7 @@ export class Proxy {
       for (const table of this.#tables.values()) table.distrust();
       this.#schedule();
     }, WHOLE_EVERY_MS);
-    signal.addEventListener('abort', () => {
+    signal.addEventListener("abort", () => {
       clearInterval(whole);
       clearTimeout(this.#timer);
       for (const table of this.#tables.values()) table.close();
@@ -121,7 +127,7 @@ export class Proxy {
     const began = performance.now();
     const keys = new Set(this.#dirty);
     try {
-      const place = { name: this.#o.nodeName, zone: this.node?.metadata.labels?.['topology.kubernetes.io/zone'] };
+      const place = { name: this.#o.nodeName, zone: this.node?.metadata.labels?.["topology.kubernetes.io/zone"] };
       if (JSON.stringify(place) !== this.#placeText) {
         this.#placeText = JSON.stringify(place);
         for (const service of this.#services.list()) keys.add(keyOf(service));
@@ -132,18 +138,24 @@ export class Proxy {
         const plans = new Map<string, ServicePlan | undefined>();
         for (const key of keys) {
           const service = this.#services.get(key);
-          plans.set(key, service === undefined ? undefined : planService(service, this.#slices.byIndex('service', key), { family, node: place }, table.plan(key)));
+          plans.set(
+            key,
+            service === undefined
+              ? undefined
+              : planService(service, this.#slices.byIndex("service", key), { family, node: place }, table.plan(key)),
+          );
         }
         const done = table.apply(plans);
-        if (done.healed) this.#o.log.warn('wrote the whole table: a difference was refused', { family, err: done.healed });
-        else this.#o.log.debug('synced', { family, services: plans.size, elements: done.elements, full: done.full });
+        if (done.healed)
+          this.#o.log.warn("wrote the whole table: a difference was refused", { family, err: done.healed });
+        else this.#o.log.debug("synced", { family, services: plans.size, elements: done.elements, full: done.full });
       }
       for (const key of keys) this.#dirty.delete(key);
       this.#o.onHealthChecks(this.#healthChecks());
       this.#o.freshness.updated();
       this.#metrics.lastSync.set(Date.now() / 1000);
     } catch (err) {
-      this.#o.log.error('cannot write the service table', { err });
+      this.#o.log.error("cannot write the service table", { err });
       this.#metrics.failures.inc();
       for (const key of keys) this.#dirty.add(key);
       for (const table of this.#tables.values()) table.distrust();
@@ -171,7 +183,10 @@ export class Proxy {
 
   #facts(family: 4 | 6): TableFacts {
     const ours = (cidr: string): boolean => parseCidr(cidr).family === family;
-    const assigned = this.#cidrs.list().flatMap((one) => one.spec?.cidrs ?? []).filter(ours);
+    const assigned = this.#cidrs
+      .list()
+      .flatMap((one) => one.spec?.cidrs ?? [])
+      .filter(ours);
     return {
       family,
       nodeAddresses: this.#nodeAddresses(family),
@@ -183,20 +198,31 @@ export class Proxy {
   #nodeAddresses(family: 4 | 6): string[] {
     const blocks = this.#o.nodePortAddresses;
     if (blocks.length > 0) {
-      const own = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map((one) => one.address));
-      return own.filter((address) => familyOf(address) === family && blocks.some((block) => contains(block, address)) && !contains('127.0.0.0/8', address));
+      const own = Object.values(networkInterfaces()).flatMap((addresses) =>
+        (addresses ?? []).map((one) => one.address),
+      );
+      return own.filter(
+        (address) =>
+          familyOf(address) === family &&
+          blocks.some((block) => contains(block, address)) &&
+          !contains("127.0.0.0/8", address),
+      );
     }
-    const primary = (this.node?.status?.addresses ?? []).find((one) => one.type === 'InternalIP' && familyOf(one.address) === family);
+    const primary = (this.node?.status?.addresses ?? []).find(
+      (one) => one.type === "InternalIP" && familyOf(one.address) === family,
+    );
     return primary === undefined ? [] : [primary.address];
   }
 
   #healthChecks(): ServiceHealth[] {
-    return [...this.#tables.values()].flatMap((table) => [...table.plans()]).flatMap(([name, plan]) => (plan.healthCheck === undefined ? [] : [{ name, ...plan.healthCheck }]));
+    return [...this.#tables.values()]
+      .flatMap((table) => [...table.plans()])
+      .flatMap(([name, plan]) => (plan.healthCheck === undefined ? [] : [{ name, ...plan.healthCheck }]));
   }
 }
 
 function serviceOf(slice: EndpointSlice): string[] {
-  const name = slice.metadata.labels?.['kubernetes.io/service-name'];
+  const name = slice.metadata.labels?.["kubernetes.io/service-name"];
   return name === undefined ? [] : [`${slice.metadata.namespace}/${name}`];
 }
 
@@ -209,10 +235,31 @@ function withoutOverlaps(cidrs: readonly string[]): string[] {
 function makeMetrics(registry: Registry) {
   const registers = [registry];
   return {
-    duration: new Histogram({ name: 'kubeproxy_sync_proxy_rules_duration_seconds', help: 'Time of a sync.', buckets: [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192], registers }),
-    lastSync: new Gauge({ name: 'kubeproxy_sync_proxy_rules_last_timestamp_seconds', help: 'When the last sync succeeded.', registers }),
-    serviceChanges: new Counter({ name: 'kubeproxy_sync_proxy_rules_service_changes_total', help: 'Changes of Services seen.', registers }),
-    endpointChanges: new Counter({ name: 'kubeproxy_sync_proxy_rules_endpoint_changes_total', help: 'Changes of EndpointSlices seen.', registers }),
-    failures: new Counter({ name: 'kubeproxy_sync_proxy_rules_nftables_sync_failures_total', help: 'Syncs that failed.', registers }),
+    duration: new Histogram({
+      name: "kubeproxy_sync_proxy_rules_duration_seconds",
+      help: "Time of a sync.",
+      buckets: [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192],
+      registers,
+    }),
+    lastSync: new Gauge({
+      name: "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+      help: "When the last sync succeeded.",
+      registers,
+    }),
+    serviceChanges: new Counter({
+      name: "kubeproxy_sync_proxy_rules_service_changes_total",
+      help: "Changes of Services seen.",
+      registers,
+    }),
+    endpointChanges: new Counter({
+      name: "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+      help: "Changes of EndpointSlices seen.",
+      registers,
+    }),
+    failures: new Counter({
+      name: "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+      help: "Syncs that failed.",
+      registers,
+    }),
   };
 }

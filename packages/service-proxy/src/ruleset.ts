@@ -2,7 +2,7 @@
  * The table `svc` as text: base chains, sets and maps, and the chains by endpoint count. One table a family; the layout and
  * why it scales are in the README. `vpc-cni` uses mark 0x80 and priority -90 next to it; 0x4000 (masquerade) is ours.
  */
-import type { EndpointMap, PlannedElement, SetName } from './plan.ts';
+import type { EndpointMap, PlannedElement, SetName } from "./plan.ts";
 
 export interface TableFacts {
   readonly family: 4 | 6;
@@ -23,9 +23,9 @@ export interface TableContent {
   readonly remembered?: ReadonlyMap<string, string>;
 }
 
-export const TABLE = 'svc';
+export const TABLE = "svc";
 
-const PROTOCOLS = ['tcp', 'udp', 'sctp'] as const;
+const PROTOCOLS = ["tcp", "udp", "sctp"] as const;
 
 /** The whole table in one transaction, in place of what was there. */
 export function renderTable(facts: TableFacts, content: TableContent): string {
@@ -34,7 +34,10 @@ export function renderTable(facts: TableFacts, content: TableContent): string {
   for (const one of content.elements) bySet.set(one.set, [...(bySet.get(one.set) ?? []), one]);
   const sets = Object.entries(setTypes(facts.family)).map(([name, type]) => {
     const elements = bySet.get(name as SetName) ?? [];
-    return block(`${type.startsWith('map ') ? 'map' : 'set'} ${name}`, [type.replace(/^map /, ''), ...elementLines(elements.map((one) => (one.value === '' ? one.key : `${one.key} : ${one.value}`)))]);
+    return block(`${type.startsWith("map ") ? "map" : "set"} ${name}`, [
+      type.replace(/^map /, ""),
+      ...elementLines(elements.map((one) => (one.value === "" ? one.key : `${one.key} : ${one.value}`))),
+    ]);
   });
   const own = [...content.ownSets].map(([name, body]) => {
     const remembered = content.remembered?.get(name);
@@ -42,24 +45,53 @@ export function renderTable(facts: TableFacts, content: TableContent): string {
   });
   const chains = [...withNeeded(content.sharedChains)].map((name) => block(`chain ${name}`, sharedChain(name, facts)));
   const ownChains = [...content.ownChains].map(([name, body]) => block(`chain ${name}`, [body]));
-  const nodeSet = block('set node_ips', [`type ${addr(facts.family)}`, ...elementLines(facts.nodeAddresses)]);
-  const podSet = block('set pod_cidrs', [`type ${addr(facts.family)}; flags interval`, ...elementLines(facts.podCidrs)]);
-  const serviceSet = block('set service_cidrs', [`type ${addr(facts.family)}; flags interval`, ...elementLines(facts.serviceCidrs)]);
+  const nodeSet = block("set node_ips", [`type ${addr(facts.family)}`, ...elementLines(facts.nodeAddresses)]);
+  const podSet = block("set pod_cidrs", [
+    `type ${addr(facts.family)}; flags interval`,
+    ...elementLines(facts.podCidrs),
+  ]);
+  const serviceSet = block("set service_cidrs", [
+    `type ${addr(facts.family)}; flags interval`,
+    ...elementLines(facts.serviceCidrs),
+  ]);
   // Chains name each other: all exist before the first is filled.
-  const declared = [...withNeeded(content.sharedChains), ...[...content.ownChains].map(([name]) => name)].map((name) => `chain ${name} {\n}`);
-  const table = [nodeSet, podSet, serviceSet, ...sets, ...own, ...declared, ...chains, ...ownChains, ...baseChains(facts)].join('\n');
+  const declared = [...withNeeded(content.sharedChains), ...[...content.ownChains].map(([name]) => name)].map(
+    (name) => `chain ${name} {\n}`,
+  );
+  const table = [
+    nodeSet,
+    podSet,
+    serviceSet,
+    ...sets,
+    ...own,
+    ...declared,
+    ...chains,
+    ...ownChains,
+    ...baseChains(facts),
+  ].join("\n");
   return `add table ${ip} ${TABLE}\ndelete table ${ip} ${TABLE}\ntable ${ip} ${TABLE} {\n${table}\n}\n`;
 }
 
 /** Adds chains and sets to a table that stands, and fills chains anew. */
-export function renderAdditions(facts: TableFacts, added: { sharedChains: string[]; ownChains: [string, string][]; ownSets: [string, string][] }): string {
+export function renderAdditions(
+  facts: TableFacts,
+  added: { sharedChains: string[]; ownChains: [string, string][]; ownSets: [string, string][] },
+): string {
   const ip = word(facts.family);
   const shared = withNeeded(added.sharedChains);
   const lines = added.ownSets.map(([name, body]) => `add set ${ip} ${TABLE} ${name} { ${body} }`);
-  for (const name of [...shared, ...added.ownChains.map(([own]) => own)]) lines.push(`add chain ${ip} ${TABLE} ${name}`, `flush chain ${ip} ${TABLE} ${name}`);
-  for (const name of shared) lines.push(...sharedChain(name, facts).map((rule) => `add rule ${ip} ${TABLE} ${name} ${rule}`));
-  for (const [name, body] of added.ownChains) lines.push(...body.split('\n').filter((rule) => rule !== '').map((rule) => `add rule ${ip} ${TABLE} ${name} ${rule}`));
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+  for (const name of [...shared, ...added.ownChains.map(([own]) => own)])
+    lines.push(`add chain ${ip} ${TABLE} ${name}`, `flush chain ${ip} ${TABLE} ${name}`);
+  for (const name of shared)
+    lines.push(...sharedChain(name, facts).map((rule) => `add rule ${ip} ${TABLE} ${name} ${rule}`));
+  for (const [name, body] of added.ownChains)
+    lines.push(
+      ...body
+        .split("\n")
+        .filter((rule) => rule !== "")
+        .map((rule) => `add rule ${ip} ${TABLE} ${name} ${rule}`),
+    );
+  return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
 }
 
 export function renderRemovals(family: 4 | 6, removed: { ownChains: string[]; ownSets: string[] }): string {
@@ -68,7 +100,7 @@ export function renderRemovals(family: 4 | 6, removed: { ownChains: string[]; ow
     ...removed.ownChains.map((name) => `flush chain ${ip} ${TABLE} ${name}`),
     ...removed.ownChains.map((name) => `delete chain ${ip} ${TABLE} ${name}`),
     ...removed.ownSets.map((name) => `delete set ${ip} ${TABLE} ${name}`),
-  ].join('\n');
+  ].join("\n");
 }
 
 /** A chain by count and those it goes to. */
@@ -79,35 +111,50 @@ export function withNeeded(names: Iterable<string>): Set<string> {
 }
 
 function needs(name: string): string[] {
-  const [, kind = '', first = '', second] = /^([a-z]+)(\d+)(?:-(\d+))?$/.exec(name) ?? [];
-  if (kind === 'm') return [`d${first}`];
-  if (kind === 'np') return [`npu${first}`];
-  if (second !== undefined && first !== '0') return kind === 'xl' ? [`d${first}`, `m${first}`] : [`npu${first}`, `np${first}`];
+  const [, kind = "", first = "", second] = /^([a-z]+)(\d+)(?:-(\d+))?$/.exec(name) ?? [];
+  if (kind === "m") return [`d${first}`];
+  if (kind === "np") return [`npu${first}`];
+  if (second !== undefined && first !== "0")
+    return kind === "xl" ? [`d${first}`, `m${first}`] : [`npu${first}`, `np${first}`];
   return [];
 }
 
 function sharedChain(name: string, facts: TableFacts): string[] {
   const ip = word(facts.family);
-  const [, kind = '', first = '', second] = /^([a-z]+)(\d+)(?:-(\d+))?$/.exec(name) ?? [];
+  const [, kind = "", first = "", second] = /^([a-z]+)(\d+)(?:-(\d+))?$/.exec(name) ?? [];
   const vip = (count: string, map: string): string[] =>
-    PROTOCOLS.map((protocol) => `dnat ${ip} addr . port to ${ip} daddr . meta l4proto . th dport . numgen random mod ${count} map @${map}_${protocol}`);
+    PROTOCOLS.map(
+      (protocol) =>
+        `dnat ${ip} addr . port to ${ip} daddr . meta l4proto . th dport . numgen random mod ${count} map @${map}_${protocol}`,
+    );
   const nodePort = (count: string, map: string): string[] =>
-    PROTOCOLS.map((protocol) => `dnat ${ip} addr . port to meta l4proto . th dport . numgen random mod ${count} map @${map}_${protocol}`);
-  const mark = 'meta mark set meta mark or 0x4000';
+    PROTOCOLS.map(
+      (protocol) =>
+        `dnat ${ip} addr . port to meta l4proto . th dport . numgen random mod ${count} map @${map}_${protocol}`,
+    );
+  const mark = "meta mark set meta mark or 0x4000";
   switch (kind) {
-    case 'd':
-      return vip(first, 'vip_ep');
-    case 'm':
+    case "d":
+      return vip(first, "vip_ep");
+    case "m":
       return [mark, `goto d${first}`];
-    case 'npu':
-      return nodePort(first, 'np_ep');
-    case 'np':
+    case "npu":
+      return nodePort(first, "np_ep");
+    case "np":
       return [mark, `goto npu${first}`];
-    case 'xl':
-    case 'nl': {
-      const [plain, masqueraded] = kind === 'xl' ? ['d', 'm'] : ['npu', 'np'];
-      const anywhere = first === '0' ? [] : [`${ip} saddr @pod_cidrs goto ${plain}${first}`, `fib saddr type local goto ${masqueraded}${first}`];
-      const here = second === undefined || second === '0' ? [] : kind === 'xl' ? vip(second, 'vip_local') : nodePort(second, 'np_local');
+    case "xl":
+    case "nl": {
+      const [plain, masqueraded] = kind === "xl" ? ["d", "m"] : ["npu", "np"];
+      const anywhere =
+        first === "0"
+          ? []
+          : [`${ip} saddr @pod_cidrs goto ${plain}${first}`, `fib saddr type local goto ${masqueraded}${first}`];
+      const here =
+        second === undefined || second === "0"
+          ? []
+          : kind === "xl"
+            ? vip(second, "vip_local")
+            : nodePort(second, "np_local");
       return [...anywhere, ...here];
     }
     default:
@@ -117,29 +164,46 @@ function sharedChain(name: string, facts: TableFacts): string[] {
 
 function baseChains({ family, podCidrs }: TableFacts): string[] {
   const ip = word(family);
-  const offCluster = podCidrs.length === 0 ? [] : [`${ip} daddr @cluster_ips ${ip} saddr != @pod_cidrs fib saddr type != local meta mark set meta mark or 0x4000`];
+  const offCluster =
+    podCidrs.length === 0
+      ? []
+      : [
+          `${ip} daddr @cluster_ips ${ip} saddr != @pod_cidrs fib saddr type != local meta mark set meta mark or 0x4000`,
+        ];
   const deadVips = `ct state new ${ip} daddr . meta l4proto . th dport vmap @dead_vips`;
   const unknown = [`ct state new ${ip} daddr @cluster_ips goto rej`, `ct state new ${ip} daddr @service_cidrs drop`];
   return [
-    block('chain rej', ['meta l4proto tcp reject with tcp reset', 'reject']),
-    block('chain dispatch', [
+    block("chain rej", ["meta l4proto tcp reject with tcp reset", "reject"]),
+    block("chain dispatch", [
       ...offCluster,
       `${ip} daddr . meta l4proto . th dport vmap @services`,
       `${ip} daddr @node_ips fib daddr type local meta l4proto . th dport vmap @nodeports`,
     ]),
-    block('chain pre', ['type nat hook prerouting priority -100; policy accept;', 'jump dispatch']),
-    block('chain out', ['type nat hook output priority -100; policy accept;', 'jump dispatch']),
-    block('chain do_masq', ['meta mark set meta mark and 0xffffbfff', 'masquerade fully-random']),
-    block('chain post', [
-      'type nat hook postrouting priority 100; policy accept;',
-      'meta mark and 0x4000 != 0 jump do_masq',
+    block("chain pre", ["type nat hook prerouting priority -100; policy accept;", "jump dispatch"]),
+    block("chain out", ["type nat hook output priority -100; policy accept;", "jump dispatch"]),
+    block("chain do_masq", ["meta mark set meta mark and 0xffffbfff", "masquerade fully-random"]),
+    block("chain post", [
+      "type nat hook postrouting priority 100; policy accept;",
+      "meta mark and 0x4000 != 0 jump do_masq",
       `ct status dnat ${ip} saddr . ${ip} daddr . meta l4proto . th dport @hairpin masquerade`,
     ]),
     // Source ranges are judged before the destination is translated.
-    block('chain ranges', ['type filter hook prerouting priority -110; policy accept;', `ct state new ${ip} daddr . meta l4proto . th dport vmap @ranged`]),
-    block('chain f_in', ['type filter hook input priority 0; policy accept;', deadVips, `ct state new ${ip} daddr @node_ips meta l4proto . th dport vmap @dead_nps`]),
-    block('chain f_fwd', ['type filter hook forward priority 0; policy accept;', deadVips, ...unknown]),
-    block('chain f_out', ['type filter hook output priority 0; policy accept;', deadVips, `ct state new ${ip} daddr @node_ips meta l4proto . th dport vmap @dead_nps`, ...unknown]),
+    block("chain ranges", [
+      "type filter hook prerouting priority -110; policy accept;",
+      `ct state new ${ip} daddr . meta l4proto . th dport vmap @ranged`,
+    ]),
+    block("chain f_in", [
+      "type filter hook input priority 0; policy accept;",
+      deadVips,
+      `ct state new ${ip} daddr @node_ips meta l4proto . th dport vmap @dead_nps`,
+    ]),
+    block("chain f_fwd", ["type filter hook forward priority 0; policy accept;", deadVips, ...unknown]),
+    block("chain f_out", [
+      "type filter hook output priority 0; policy accept;",
+      deadVips,
+      `ct state new ${ip} daddr @node_ips meta l4proto . th dport vmap @dead_nps`,
+      ...unknown,
+    ]),
   ];
 }
 
@@ -151,7 +215,7 @@ function setTypes(family: 4 | 6): Record<SetName, string> {
   const a = addr(family);
   const ip = word(family);
   const byVip = `map type ${a} . inet_proto . inet_service : verdict`;
-  const byPort = 'map type inet_proto . inet_service : verdict';
+  const byPort = "map type inet_proto . inet_service : verdict";
   const endpoints = PROTOCOLS.flatMap((protocol) => {
     const byVipIndex = `map typeof ${ip} daddr . meta l4proto . th dport . numgen random mod 65536 : ${ip} daddr . ${protocol} dport`;
     const byPortIndex = `map typeof meta l4proto . th dport . numgen random mod 65536 : ${ip} daddr . ${protocol} dport`;
@@ -174,7 +238,9 @@ function setTypes(family: 4 | 6): Record<SetName, string> {
   };
 }
 
-const word = (family: 4 | 6): 'ip' | 'ip6' => (family === 4 ? 'ip' : 'ip6');
-const addr = (family: 4 | 6): string => (family === 4 ? 'ipv4_addr' : 'ipv6_addr');
-const block = (head: string, lines: readonly string[]): string => `${head} {\n${lines.filter((line) => line !== '').join('\n')}\n}`;
-const elementLines = (elements: readonly string[]): string[] => (elements.length === 0 ? [] : [`elements = { ${elements.join(', ')} }`]);
+const word = (family: 4 | 6): "ip" | "ip6" => (family === 4 ? "ip" : "ip6");
+const addr = (family: 4 | 6): string => (family === 4 ? "ipv4_addr" : "ipv6_addr");
+const block = (head: string, lines: readonly string[]): string =>
+  `${head} {\n${lines.filter((line) => line !== "").join("\n")}\n}`;
+const elementLines = (elements: readonly string[]): string[] =>
+  elements.length === 0 ? [] : [`elements = { ${elements.join(", ")} }`];

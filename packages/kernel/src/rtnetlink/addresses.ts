@@ -1,7 +1,7 @@
-import { ipFromBytes, ipToBytes } from '@underlay/addr/ip';
-import { readAttrs, type NetlinkMessage, type NetlinkWriter } from '../netlink.ts';
-import type { Address, AddressChange, EncodeContext, Scope } from '../rtnetlink-types.ts';
-import { familyNumber, scopeName, scopeNumber } from './numbers.ts';
+import { ipFromBytes, ipToBytes } from "@underlay/addr/ip";
+import { readAttrs, type NetlinkMessage, type NetlinkWriter } from "../netlink.ts";
+import type { Address, AddressChange, EncodeContext, Scope } from "../rtnetlink-types.ts";
+import { familyNumber, scopeName, scopeNumber } from "./numbers.ts";
 
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
@@ -17,7 +17,7 @@ const IFA_F_NOPREFIXROUTE = 0x200;
 
 /** The body of RTM_NEWADDR or RTM_DELADDR. */
 export function encodeAddress(w: NetlinkWriter, change: AddressChange, context: EncodeContext): void {
-  const slash = change.address.indexOf('/');
+  const slash = change.address.indexOf("/");
   const bytes = ipToBytes(slash < 0 ? change.address : change.address.slice(0, slash));
   const length = slash < 0 ? bytes.length * 8 : Number(change.address.slice(slash + 1));
   const index = context.linkIndex(change.dev);
@@ -29,12 +29,12 @@ export function encodeAddress(w: NetlinkWriter, change: AddressChange, context: 
   });
   w.attr(IFA_LOCAL, bytes);
   w.attr(IFA_ADDRESS, bytes);
-  if (change.do === 'delete-address') return;
+  if (change.do === "delete-address") return;
   w.u32(IFA_FLAGS, ((change.nodad ?? true) ? IFA_F_NODAD : 0) | (change.noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0));
 }
 
 /** As `ip addr add` has it: 127.0.0.0/8 is scope host. */
-const usualScope = (bytes: Uint8Array): Scope => (bytes.length === 4 && bytes[0] === 127 ? 'host' : 'global');
+const usualScope = (bytes: Uint8Array): Scope => (bytes.length === 4 && bytes[0] === 127 ? "host" : "global");
 
 /** The body of RTM_GETADDR. */
 export function encodeGetAddresses(w: NetlinkWriter, family: number): void {

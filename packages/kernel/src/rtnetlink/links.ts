@@ -1,6 +1,6 @@
-import { formatMac, parseMac } from '@underlay/addr/mac';
-import { readAttrs, readText, type NetlinkMessage, type NetlinkWriter } from '../netlink.ts';
-import type { EncodeContext, Link, LinkBasics, LinkChange, MacvlanMode } from '../rtnetlink-types.ts';
+import { formatMac, parseMac } from "@underlay/addr/mac";
+import { readAttrs, readText, type NetlinkMessage, type NetlinkWriter } from "../netlink.ts";
+import type { EncodeContext, Link, LinkBasics, LinkChange, MacvlanMode } from "../rtnetlink-types.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
@@ -33,11 +33,11 @@ const MACVLAN_MODES: Record<MacvlanMode, number> = { private: 1, vepa: 2, bridge
 /** The body of RTM_NEWLINK or RTM_DELLINK. */
 export function encodeLink(w: NetlinkWriter, change: LinkChange, context: EncodeContext): void {
   switch (change.do) {
-    case 'add-veth':
+    case "add-veth":
       header(w, 0, change.up);
       basics(w, change);
       singleQueue(w);
-      linkInfo(w, 'veth', () =>
+      linkInfo(w, "veth", () =>
         w.nest(VETH_INFO_PEER, () => {
           // The peer cannot be up at once: ENOTCONN.
           header(w, 0, undefined);
@@ -47,38 +47,39 @@ export function encodeLink(w: NetlinkWriter, change: LinkChange, context: Encode
         }),
       );
       return;
-    case 'add-macvlan':
+    case "add-macvlan":
       header(w, 0, change.up);
       basics(w, change);
       w.u32(IFLA_LINK, context.linkIndex(change.link));
-      linkInfo(w, 'macvlan', () => w.u32(IFLA_MACVLAN_MODE, MACVLAN_MODES[change.mode]));
+      linkInfo(w, "macvlan", () => w.u32(IFLA_MACVLAN_MODE, MACVLAN_MODES[change.mode]));
       return;
-    case 'add-vlan':
+    case "add-vlan":
       header(w, 0, change.up);
       basics(w, change);
       w.u32(IFLA_LINK, context.linkIndex(change.link));
-      linkInfo(w, 'vlan', () => w.u16(IFLA_VLAN_ID, change.id));
+      linkInfo(w, "vlan", () => w.u16(IFLA_VLAN_ID, change.id));
       return;
-    case 'add-dummy':
-    case 'add-bridge':
+    case "add-dummy":
+    case "add-bridge":
       header(w, 0, change.up);
       basics(w, change);
-      linkInfo(w, change.do.slice('add-'.length));
+      linkInfo(w, change.do.slice("add-".length));
       return;
-    case 'set-link':
+    case "set-link":
       header(w, context.linkIndex(change.name), change.up);
       if (change.mac !== undefined) w.attr(IFLA_ADDRESS, parseMac(change.mac));
       if (change.mtu !== undefined) w.u32(IFLA_MTU, change.mtu);
       if (change.rename !== undefined) w.text(IFLA_IFNAME, change.rename);
       if (change.group !== undefined) w.u32(IFLA_GROUP, change.group);
       if (change.alias !== undefined) w.text(IFLA_IFALIAS, change.alias);
-      if (change.master !== undefined) w.u32(IFLA_MASTER, change.master === null ? 0 : context.linkIndex(change.master));
+      if (change.master !== undefined)
+        w.u32(IFLA_MASTER, change.master === null ? 0 : context.linkIndex(change.master));
       if (change.netns !== undefined) w.u32(IFLA_NET_NS_FD, context.netnsFd(change.netns));
       return;
-    case 'delete-link':
+    case "delete-link":
       header(w, context.linkIndex(change.name), undefined);
       return;
-    case 'delete-link-group':
+    case "delete-link-group":
       header(w, 0, undefined);
       w.u32(IFLA_GROUP, change.group);
       return;
@@ -125,7 +126,9 @@ function linkInfo(w: NetlinkWriter, kind: string, data?: () => void): void {
 export function decodeLinks(messages: NetlinkMessage[]): Link[] {
   const found = messages.filter((message) => message.type === RTM_NEWLINK).map(decodeLink);
   const names = new Map(found.map(({ link }) => [link.index, link.name]));
-  return found.map(({ link, master }) => (master === undefined ? link : { ...link, master: names.get(master) ?? `if${master}` }));
+  return found.map(({ link, master }) =>
+    master === undefined ? link : { ...link, master: names.get(master) ?? `if${master}` },
+  );
 }
 
 function decodeLink({ body }: NetlinkMessage): { link: Link; master: number | undefined } {
@@ -133,7 +136,10 @@ function decodeLink({ body }: NetlinkMessage): { link: Link; master: number | un
   const attrs = readAttrs(body.subarray(16));
   const info = readAttrs(attrs.get(IFLA_LINKINFO) ?? Buffer.alloc(0));
   const kind = info.get(IFLA_INFO_KIND);
-  const vlanId = kind && readText(kind) === 'vlan' ? readAttrs(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0)).get(IFLA_VLAN_ID) : undefined;
+  const vlanId =
+    kind && readText(kind) === "vlan"
+      ? readAttrs(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0)).get(IFLA_VLAN_ID)
+      : undefined;
   const number = (type: number): number | undefined => attrs.get(type)?.readInt32LE(0);
   const mac = attrs.get(IFLA_ADDRESS);
   const alias = attrs.get(IFLA_IFALIAS);

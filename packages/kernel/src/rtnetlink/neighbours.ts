@@ -1,8 +1,8 @@
-import { ipFromBytes, ipToBytes } from '@underlay/addr/ip';
-import { formatMac, parseMac } from '@underlay/addr/mac';
-import { readAttrs, type NetlinkMessage, type NetlinkWriter } from '../netlink.ts';
-import type { EncodeContext, Neighbour, NeighbourChange } from '../rtnetlink-types.ts';
-import { familyNumber } from './numbers.ts';
+import { ipFromBytes, ipToBytes } from "@underlay/addr/ip";
+import { formatMac, parseMac } from "@underlay/addr/mac";
+import { readAttrs, type NetlinkMessage, type NetlinkWriter } from "../netlink.ts";
+import type { EncodeContext, Neighbour, NeighbourChange } from "../rtnetlink-types.ts";
+import { familyNumber } from "./numbers.ts";
 
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
@@ -30,7 +30,7 @@ export function encodeNeighbour(w: NetlinkWriter, change: NeighbourChange, conte
   w.struct(12, (header) => {
     header[0] = familyNumber(bytes.length === 4 ? 4 : 6);
     header.writeInt32LE(index, 4);
-    header.writeUInt16LE(STATES[change.state ?? 'permanent'] ?? 0, 8);
+    header.writeUInt16LE(STATES[change.state ?? "permanent"] ?? 0, 8);
     header[10] = change.proxy ? NTF_PROXY : 0;
   });
   w.attr(NDA_DST, bytes);

@@ -1,8 +1,8 @@
-import { formatCidr, parseCidr } from '@underlay/addr/cidr';
-import { familyOf, formatIp, ipFromBytes, ipToBytes, type Family } from '@underlay/addr/ip';
-import { eachAttr, readAttrs, type NetlinkMessage, type NetlinkWriter } from '../netlink.ts';
-import type { EncodeContext, Route, RouteChange, RouteType } from '../rtnetlink-types.ts';
-import { AF_INET, RT_TABLE_MAIN, familyNumber, scopeName, scopeNumber } from './numbers.ts';
+import { formatCidr, parseCidr } from "@underlay/addr/cidr";
+import { familyOf, formatIp, ipFromBytes, ipToBytes, type Family } from "@underlay/addr/ip";
+import { eachAttr, readAttrs, type NetlinkMessage, type NetlinkWriter } from "../netlink.ts";
+import type { EncodeContext, Route, RouteChange, RouteType } from "../rtnetlink-types.ts";
+import { AF_INET, RT_TABLE_MAIN, familyNumber, scopeName, scopeNumber } from "./numbers.ts";
 
 export const RTM_NEWROUTE = 24;
 export const RTM_DELROUTE = 25;
@@ -29,7 +29,7 @@ const TYPES: Record<RouteType, number> = { unicast: 1, local: 2, blackhole: 6, u
 export function encodeRoute(w: NetlinkWriter, change: RouteChange, context: EncodeContext): void {
   const { family, base, prefixLength } = routeTarget(change);
   const table = change.table ?? RT_TABLE_MAIN;
-  const deleting = change.do === 'delete-route';
+  const deleting = change.do === "delete-route";
   const oif = change.dev === undefined ? undefined : context.linkIndex(change.dev);
   w.struct(12, (header) => {
     header[0] = familyNumber(family);
@@ -53,7 +53,7 @@ export function encodeRoute(w: NetlinkWriter, change: RouteChange, context: Enco
 
 /** 'default' belongs to the family of the gateway. */
 export function routeTarget(route: Route): { family: Family; base: bigint; prefixLength: number } {
-  if (route.to !== 'default') return parseCidr(route.to);
+  if (route.to !== "default") return parseCidr(route.to);
   const gateway = route.via ?? route.nexthops?.[0]?.via ?? route.src;
   return { family: (gateway === undefined ? undefined : familyOf(gateway)) ?? 4, base: 0n, prefixLength: 0 };
 }
@@ -62,10 +62,11 @@ export function routeTarget(route: Route): { family: Family; base: bigint; prefi
 function routeScope(change: RouteChange, family: Family): number {
   if (change.scope !== undefined) return scopeNumber(change.scope);
   if (family === 6) return 0;
-  if (change.do === 'delete-route') return RT_SCOPE_NOWHERE;
-  if (change.type === 'local') return scopeNumber('host');
-  const isDirect = (change.type ?? 'unicast') === 'unicast' && change.via === undefined && change.nexthops === undefined;
-  return scopeNumber(isDirect ? 'link' : 'global');
+  if (change.do === "delete-route") return RT_SCOPE_NOWHERE;
+  if (change.type === "local") return scopeNumber("host");
+  const isDirect =
+    (change.type ?? "unicast") === "unicast" && change.via === undefined && change.nexthops === undefined;
+  return scopeNumber(isDirect ? "link" : "global");
 }
 
 function gateway(w: NetlinkWriter, via: string, family: Family): void {
@@ -117,7 +118,12 @@ export function decodeRoute({ body }: NetlinkMessage, nameOf: (index: number) =>
   const multipath = attrs.get(RTA_MULTIPATH);
   const usualMetric = metric === undefined || (family === 6 && metric === IP6_RT_PRIO_USER);
   return {
-    to: prefixLength === 0 ? (family === 4 ? 'default' : '::/0') : formatCidr(parseCidr(`${ipFromBytes(target ?? Buffer.alloc(family === 4 ? 4 : 16))}/${prefixLength}`)),
+    to:
+      prefixLength === 0
+        ? family === 4
+          ? "default"
+          : "::/0"
+        : formatCidr(parseCidr(`${ipFromBytes(target ?? Buffer.alloc(family === 4 ? 4 : 16))}/${prefixLength}`)),
     table: attrs.get(RTA_TABLE)?.readUInt32LE(0) ?? (body[4] as number),
     type,
     scope: scopeName(body[6] as number),
@@ -139,14 +145,18 @@ function decodeGateway(attrs: Map<number, Buffer>): string | undefined {
   return other === undefined ? undefined : ipFromBytes(other.subarray(2));
 }
 
-function decodeNexthops(bytes: Buffer, nameOf: (index: number) => string): NonNullable<Route['nexthops']> {
-  const hops: NonNullable<Route['nexthops']> = [];
-  for (let at = 0; at + 8 <= bytes.length; ) {
+function decodeNexthops(bytes: Buffer, nameOf: (index: number) => string): NonNullable<Route["nexthops"]> {
+  const hops: NonNullable<Route["nexthops"]> = [];
+  for (let at = 0; at + 8 <= bytes.length;) {
     const length = bytes.readUInt16LE(at);
     if (length < 8) break;
     const attrs = new Map([...eachAttr(bytes.subarray(at + 8, at + length))].map(({ type, data }) => [type, data]));
     const via = decodeGateway(attrs);
-    hops.push({ dev: nameOf(bytes.readInt32LE(at + 4)), weight: (bytes[at + 3] as number) + 1, ...(via === undefined ? {} : { via }) });
+    hops.push({
+      dev: nameOf(bytes.readInt32LE(at + 4)),
+      weight: (bytes[at + 3] as number) + 1,
+      ...(via === undefined ? {} : { via }),
+    });
     at += (length + 3) & ~3;
   }
   return hops;

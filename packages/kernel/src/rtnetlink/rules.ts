@@ -1,8 +1,8 @@
-import { formatCidr, parseCidr } from '@underlay/addr/cidr';
-import { formatIp, ipFromBytes, ipToBytes, type Family } from '@underlay/addr/ip';
-import { readAttrs, readText, type NetlinkMessage, type NetlinkWriter } from '../netlink.ts';
-import type { Rule, RuleChange } from '../rtnetlink-types.ts';
-import { AF_INET, RT_TABLE_MAIN, familyNumber } from './numbers.ts';
+import { formatCidr, parseCidr } from "@underlay/addr/cidr";
+import { formatIp, ipFromBytes, ipToBytes, type Family } from "@underlay/addr/ip";
+import { readAttrs, readText, type NetlinkMessage, type NetlinkWriter } from "../netlink.ts";
+import type { Rule, RuleChange } from "../rtnetlink-types.ts";
+import { AF_INET, RT_TABLE_MAIN, familyNumber } from "./numbers.ts";
 
 export const RTM_NEWRULE = 32;
 export const RTM_DELRULE = 33;
@@ -27,14 +27,14 @@ export function encodeRule(w: NetlinkWriter, change: RuleChange): void {
   const from = change.from === undefined ? undefined : parseCidr(change.from);
   const to = change.to === undefined ? undefined : parseCidr(change.to);
   const family = from?.family ?? to?.family ?? change.family ?? 4;
-  const type = change.type ?? 'table';
-  const table = type === 'table' ? (change.table ?? (change.do === 'delete-rule' ? 0 : RT_TABLE_MAIN)) : 0;
+  const type = change.type ?? "table";
+  const table = type === "table" ? (change.table ?? (change.do === "delete-rule" ? 0 : RT_TABLE_MAIN)) : 0;
   w.struct(12, (header) => {
     header[0] = familyNumber(family);
     header[1] = to?.prefixLength ?? 0;
     header[2] = from?.prefixLength ?? 0;
     header[4] = table < 256 ? table : 0;
-    header[7] = change.do === 'delete-rule' && change.type === undefined ? 0 : ACTIONS[type];
+    header[7] = change.do === "delete-rule" && change.type === undefined ? 0 : ACTIONS[type];
     header.writeUInt32LE(change.not ? FIB_RULE_INVERT : 0, 8);
   });
   if (from && from.prefixLength > 0) w.attr(FRA_SRC, ipToBytes(formatIp(family, from.base)));
@@ -70,12 +70,14 @@ export function decodeRule({ body }: NetlinkMessage): Rule {
   const mask = number(FRA_FWMASK);
   const protocol = attrs.get(FRA_PROTOCOL)?.[0] ?? 0;
   const suppress = attrs.get(FRA_SUPPRESS_PREFIXLEN)?.readInt32LE(0) ?? -1;
-  const type = (Object.entries(ACTIONS).find(([, action]) => action === body[7])?.[0] ?? 'table') as NonNullable<Rule['type']>;
+  const type = (Object.entries(ACTIONS).find(([, action]) => action === body[7])?.[0] ?? "table") as NonNullable<
+    Rule["type"]
+  >;
   return {
     priority: number(FRA_PRIORITY) ?? 0,
     family,
     type,
-    ...(type === 'table' ? { table: number(FRA_TABLE) ?? (body[4] as number) } : {}),
+    ...(type === "table" ? { table: number(FRA_TABLE) ?? (body[4] as number) } : {}),
     ...(from === undefined ? {} : { from }),
     ...(to === undefined ? {} : { to }),
     ...(mark === undefined ? {} : { fwmark: mark }),
