@@ -550,7 +550,8 @@ export class PodWorker {
         hostIp: this.#context.settings.nodeIp,
         startTime: this.#startTime,
         initialized: this.#initialized,
-        terminal: this.#terminal,
+        // A pod is over when its last container is, sidecars included.
+        terminal: this.#terminal && ![...this.records.values()].some((r) => r.running),
         ...(this.#verdict ? { verdict: this.#verdict } : {}),
         now: new Date().toISOString(),
       }),

@@ -51,8 +51,18 @@ export type Instance = {
     output: string;
     status: { status: string; message?: string; details?: { causes?: { message: string }[] } };
   }>;
+  /** A stream of the API server (`exec`, `attach`, `portforward`) with the wire's raw messages. */
+  open(pod: string, what: string, query: URLSearchParams, protocol?: string): Promise<Stream>;
   log(pod: string, query?: string): Promise<string>;
   stop(): Promise<void>;
+};
+
+/** One WebSocket; `text(n)` is what came on channel n so far. */
+export type Stream = {
+  send(channel: number, data: string | Buffer): void;
+  text(channel: number): string;
+  readonly closed: Promise<void>;
+  close(): void;
 };
 
 /** Waits for a condition; fails with what it waited for. */
@@ -133,13 +143,18 @@ export async function bootInstance(): Promise<Instance> {
       join(dir, "boot.json"),
     ]);
     const inner = await until("the instance's pid 1", () => childrenOf(init.pid ?? 0)[0]);
+    const kubeletPid = () =>
+      childrenOf(inner).find((pid) => readText(`/proc/${pid}/cmdline`).includes("kubelet/main.ts"));
+    // Before that, the process still has the machine's root.
+    await until("the kubelet's start", () => kubeletPid());
     return {
       client,
       netns,
       path: (inside) => join(`/proc/${inner}/root`, inside),
       writeCniConfig: () => writeFileSync(join(`/proc/${inner}/root`, "etc/cni/net.d/10-test.conflist"), cniConfig),
-      kubeletPid: () => childrenOf(inner).find((pid) => readText(`/proc/${pid}/cmdline`).includes("kubelet/main.ts")),
+      kubeletPid,
       exec: (pod, command) => exec(config, pod, command),
+      open: (pod, what, query, protocol) => openStream(config, pod, what, query, protocol),
       log: (pod, query = "") =>
         client.request<string>("GET", `/api/v1/namespaces/default/pods/${pod}/log${query}`, { accept: "text/plain" }),
       stop: async () => {
@@ -214,29 +229,46 @@ async function writeNodeFiles(root: string, api: string): Promise<void> {
 }
 
 async function exec(config: KubeConfig, pod: string, command: readonly string[]) {
+  const words = command.map((word): [string, string] => ["command", word]);
+  const stream = await openStream(
+    config,
+    pod,
+    "exec",
+    new URLSearchParams([["stdout", "true"], ["stderr", "true"], ...words]),
+  );
+  await stream.closed;
+  const status = JSON.parse(stream.text(3) || '{"status":"none"}') as Awaited<ReturnType<Instance["exec"]>>["status"];
+  return { output: stream.text(1) + stream.text(2), status };
+}
+
+async function openStream(
+  config: KubeConfig,
+  pod: string,
+  what: string,
+  query: URLSearchParams,
+  protocol = "v5.channel.k8s.io",
+): Promise<Stream> {
   const credentials = await config.credentials?.(false);
-  const query = new URLSearchParams([
-    ["stdout", "true"],
-    ["stderr", "true"],
-    ...command.map((word): [string, string] => ["command", word]),
-  ]);
   const { ca } = config.tls;
   const { cert, key } = { ...config.tls, ...credentials };
-  const socket = new WebSocket(
-    `${config.server.replace("https", "wss")}/api/v1/namespaces/default/pods/${pod}/exec?${query}`,
-    ["v5.channel.k8s.io"],
-    { ca, cert, key },
-  );
-  return new Promise<Awaited<ReturnType<Instance["exec"]>>>((done, fail) => {
-    let output = "";
-    let status = { status: "none" };
-    socket.on("error", fail);
-    socket.on("message", (data: Buffer) => {
-      if (data[0] === 1 || data[0] === 2) output += data.subarray(1).toString("utf8");
-      if (data[0] === 3) status = JSON.parse(data.subarray(1).toString("utf8")) as typeof status;
-    });
-    socket.on("close", () => done({ output, status }));
+  const url = `${config.server.replace("https", "wss")}/api/v1/namespaces/default/pods/${pod}/${what}?${query}`;
+  const socket = new WebSocket(url, [protocol], { ca, cert, key });
+  const channels = new Map<number, Buffer[]>();
+  socket.on("message", (data: Buffer) => {
+    const channel = data[0] ?? 0;
+    channels.set(channel, [...(channels.get(channel) ?? []), data.subarray(1)]);
   });
+  const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
+  await new Promise<void>((resolve, reject) => {
+    socket.on("open", resolve);
+    socket.on("error", reject);
+  });
+  return {
+    send: (channel, data) => socket.send(Buffer.concat([Buffer.from([channel]), Buffer.from(data)])),
+    text: (channel) => Buffer.concat(channels.get(channel) ?? []).toString("utf8"),
+    closed,
+    close: () => socket.close(),
+  };
 }
 
 function childrenOf(pid: number): number[] {
