@@ -23,6 +23,7 @@ export function run(file: string, args: readonly string[], options: { env?: Node
       { env: options.env ?? process.env, timeout: options.timeoutMs ?? 120_000, maxBuffer: 64 << 20, encoding: "utf8" },
       (err, stdout, stderr) => settle({ code: err ? (typeof err.code === "number" ? err.code : 255) : 0, stdout, stderr }),
     );
+    child.stdin?.on("error", () => {}); // a command may end without reading its input
     child.stdin?.end(options.input ?? "");
   });
 }
