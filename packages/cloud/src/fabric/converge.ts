@@ -3,6 +3,7 @@
  * addresses, neighbours, routes, rules, nft structure, nft elements; then what goes, in reverse.
  * Every step is idempotent; failures are collected so that one bad item does not keep the others away.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { isExists, isNotFound } from "@underlay/kernel/errors";
 import { deleteNetns, ensureNetns } from "@underlay/kernel/netns";
 import { ifname, ip, u32, type Element, type ElementChange, type Verdict } from "@underlay/kernel/nft-elements";
@@ -47,6 +48,8 @@ export async function converge(difference: Difference, handles: Handles, flows: 
   for (const [netns, changes] of Map.groupBy(elementChanges, ({ item }) => item.netns)) {
     attempt(() => handles.elements(netns).apply(mergeElements(changes)));
   }
+
+  await carriersOf(ofKind(made, "veth"), handles).catch((error: unknown) => errors.push(error));
 
   const goneNetns = new Set(ofKind(difference.remove, "netns").map(({ netns }) => netns));
   const rest = difference.remove.filter(({ netns }) => !goneNetns.has(netns));
@@ -113,6 +116,18 @@ function makeVeth(veth: VethItem, handles: Handles): void {
   if (peer.up) {
     using there = Rtnl.open(peer.netns);
     there.apply({ do: "set-link", name: peer.name, up: true });
+  }
+}
+
+/**
+ * The end that came up first sends nothing until the kernel's link watcher has seen the other one come up: microseconds later,
+ * or long after on a busy machine. Whoever awaits `apply` may send at once.
+ */
+async function carriersOf(veths: readonly VethItem[], handles: Handles): Promise<void> {
+  const deadline = performance.now() + 1000;
+  for (const { netns, name, peer } of veths) {
+    while (peer.up && performance.now() < deadline && handles.rtnl(netns).findLink(name)?.running === false)
+      await sleep(1);
   }
 }
 

@@ -40,6 +40,20 @@ export function groupRules(group: FabricSecurityGroup, direction: Direction): st
     });
 }
 
+/** Protocols that these groups together open to everyone on every port, both ways: EC2 does not track such flows. */
+export function untrackedProtocols(groups: readonly FabricSecurityGroup[]): ("tcp" | "udp")[] {
+  const rules = groups.flatMap((group) => group.rules);
+  const isOpen = (direction: Direction, protocol: "tcp" | "udp"): boolean =>
+    rules.some(
+      (rule) =>
+        rule.direction === direction &&
+        "cidrIpv4" in rule.peer &&
+        rule.peer.cidrIpv4 === "0.0.0.0/0" &&
+        ["", `meta l4proto ${protocol}`].includes(matchService(rule) ?? "nothing"),
+    );
+  return (["tcp", "udp"] as const).filter((protocol) => isOpen("ingress", protocol) && isOpen("egress", protocol));
+}
+
 /** Alternatives of the peer match; an empty text matches every address. */
 function matchPeer(rule: FabricRule): string[] {
   const side = rule.direction === "ingress" ? "ip saddr" : "ip daddr";

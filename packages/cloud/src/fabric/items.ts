@@ -42,6 +42,14 @@ export type Item =
       readonly hook?: string;
       readonly rules: readonly string[];
     }
+  /** Nothing in the kernel: EC2 does not track the ENI's flows of this protocol, so they end when this item goes. */
+  | {
+      readonly kind: "untracked";
+      readonly netns: string;
+      readonly eniId: string;
+      readonly protocol: "tcp" | "udp";
+      readonly addresses: readonly string[];
+    }
   | ElementItem;
 
 export type VethItem = {
@@ -97,6 +105,8 @@ export function keyOf(item: Item): string {
       return `neighbour ${item.netns} ${item.neighbour.dev} ${item.neighbour.to}`;
     case "lease":
       return `lease ${item.netns} ${item.dev}`;
+    case "untracked":
+      return `untracked ${item.netns} ${item.eniId} ${item.protocol}`;
     case "set":
       return `set ${item.netns} ${item.name}`;
     case "chain":
@@ -112,6 +122,7 @@ export function valueOf(item: Item): string {
     case "netns":
     case "address":
     case "rule":
+    case "untracked":
       return "";
     case "veth":
       return [item.mac, item.alias, item.peer.netns, item.peer.name, item.peer.mac].join(" ");

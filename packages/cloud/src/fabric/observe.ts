@@ -59,7 +59,11 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
       if (link.kind === "veth" && isOurs(link.name) && !names.has(keyOf(stray))) found.push(stray);
     }
   }
-  for (const item of planned) if (item.kind === "lease" && present.has(item.netns) && isHeld(item)) found.push(item);
+  for (const item of planned) {
+    if (item.kind === "lease" && present.has(item.netns) && isHeld(item)) found.push(item);
+    // Not in the kernel, so never missing there.
+    if (item.kind === "untracked") found.push(item);
+  }
   return toItems(found);
 }
 

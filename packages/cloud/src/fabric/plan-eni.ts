@@ -30,6 +30,7 @@ type EniPlan = {
   /** Of IMDS token replies, when the owner is an instance. */
   readonly hopLimit: number | undefined;
   readonly gatewayed: boolean;
+  readonly untracked: readonly ("tcp" | "udp")[];
 };
 
 export function planEni(o: EniPlan): Item[] {
@@ -60,6 +61,10 @@ export function planEni(o: EniPlan): Item[] {
     })),
     ...lease(attachment, owner, eni, subnet),
     ...elements(o, netns, dev),
+    ...o.untracked.map((protocol): Item => {
+      const addresses = [...eni.addresses.map(({ address }) => address), ...eni.prefixes];
+      return { kind: "untracked", netns, eniId: eni.eniId, protocol, addresses };
+    }),
     ...(o.gatewayed ? publicAddresses(cid, eni) : []),
   ];
 }

@@ -10,13 +10,23 @@ import { planInternet } from "./plan-internet.ts";
 import { planNatGateway } from "./plan-nat-gateway.ts";
 import { planRouter } from "./plan-router.ts";
 import { planSubnet, type SubnetRoute } from "./plan-subnet.ts";
-import { gateChain, gateRules, groupChain, groupRules, memberPrefixSet, memberSet, prefixListSet } from "./groups.ts";
+import {
+  gateChain,
+  gateRules,
+  groupChain,
+  groupRules,
+  memberPrefixSet,
+  memberSet,
+  prefixListSet,
+  untrackedProtocols,
+} from "./groups.ts";
 import { instanceNetns, routerNetns } from "./places.ts";
 import type {
   FabricEni,
   FabricInstance,
   FabricNatGateway,
   FabricRouteTable,
+  FabricSecurityGroup,
   FabricState,
   FabricSubnet,
   FabricVpc,
@@ -33,7 +43,7 @@ export type Lookup = {
   readonly routeTables: ReadonlyMap<string, FabricRouteTable>;
   readonly instances: ReadonlyMap<string, FabricInstance>;
   readonly natGateways: ReadonlyMap<string, FabricNatGateway>;
-  readonly groups: ReadonlySet<string>;
+  readonly groups: ReadonlyMap<string, FabricSecurityGroup>;
   readonly clusters: ReadonlySet<string>;
   /** VPCs with an attached internet gateway. */
   readonly gatewayed: ReadonlySet<string>;
@@ -48,7 +58,7 @@ export function lookupOf(state: FabricState): Lookup {
     routeTables: new Map(state.routeTables.map((table) => [table.routeTableId, table])),
     instances: new Map(state.instances.map((instance) => [instance.instanceId, instance])),
     natGateways: new Map(state.natGateways.map((nat) => [nat.natGatewayId, nat])),
-    groups: new Set(state.securityGroups.map(({ groupId }) => groupId)),
+    groups: new Map(state.securityGroups.map((group) => [group.groupId, group])),
     clusters: new Set(state.clusters.map(({ name }) => name)),
     gatewayed: new Set(state.internetGateways.map((gateway) => gateway.vpcId)),
   };
@@ -111,10 +121,11 @@ export function planUnits(state: FabricState): Unit[] {
       const subnet = lookup.subnets.get(eni.subnetId)!;
       const hopLimit = hopLimitOf(eni, lookup);
       const gatewayed = lookup.gatewayed.has(eni.vpcId);
+      const untracked = untrackedProtocols(eni.securityGroupIds.map((groupId) => lookup.groups.get(groupId)!));
       return {
         id: eni.eniId,
-        basis: [eni, subnet.number, subnet.cidr, hopLimit, gatewayed],
-        items: () => planEni({ cid, eni, subnet, hopLimit, gatewayed }),
+        basis: [eni, subnet.number, subnet.cidr, hopLimit, gatewayed, untracked],
+        items: () => planEni({ cid, eni, subnet, hopLimit, gatewayed, untracked }),
       };
     }),
   ];

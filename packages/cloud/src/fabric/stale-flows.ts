@@ -1,5 +1,6 @@
 /**
- * Tracked flows of addresses that left their ENI. They must not count as established for the address's next owner, nor go on
+ * Tracked flows that must end: of addresses that left their ENI, and those EC2 would not have tracked once the rules that let
+ * them through are gone (what other rules allow is picked up again with its next packet). They must not count as established for the address's next owner, nor go on
  * under a public address that was taken away. Walking the machine's flow table costs 10–20 ms whatever is in it, so private
  * addresses (which get no packets without their route) are swept only when somebody reuses one, or with the next audit.
  */
@@ -19,6 +20,11 @@ export class StaleFlows {
       if (item.kind === "element" && item.data?.type === "address") {
         const stale = this.#at(item.netns);
         stale.addresses.add(item.data.address).add(item.key);
+        stale.urgent = true;
+      }
+      if (item.kind === "untracked") {
+        const stale = this.#at(item.netns);
+        for (const block of item.addresses) (block.endsWith("/28") ? stale.prefixes : stale.addresses).add(block);
         stale.urgent = true;
       }
       const owned = ownedBlock(item);

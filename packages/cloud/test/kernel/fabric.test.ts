@@ -226,6 +226,27 @@ test("applies that overlap end in the newest state", async () => {
   });
 });
 
+test("flows that everyone-everywhere rules let through are not tracked: they end with the rule, unless another allows them", async () => {
+  await withFabric(async (fabric, clusterId) => {
+    const { state, a, b } = twoSubnets(clusterId);
+    const withRules = (...rules: ReturnType<typeof allow>[]): State => {
+      const next = copy(state);
+      next.securityGroups = next.securityGroups.map((group) => ({ ...group, rules: [allow("egress"), ...rules] }));
+      return next;
+    };
+    await fabric.apply(withRules(allow("ingress")), "everything");
+    await using _one = await listening(b, "10.7.1.11", 80);
+    await using _two = await listening(b, "10.7.1.11", 81);
+    const [kept, ended] = [await connect(a, "10.7.1.11", 80), await connect(a, "10.7.1.11", 81)];
+    assert.ok(kept && ended);
+    await fabric.apply(withRules(allow("ingress", undefined, "tcp", 80)), { kinds: ["securityGroups"], ids: [] });
+    assert.equal(await exchange(kept, "one"), "one");
+    assert.equal(await exchange(ended, "two", 700), undefined);
+    kept.destroy();
+    ended.destroy();
+  });
+});
+
 test("membership of a group follows the ENIs that carry it", async () => {
   await withFabric(async (fabric, clusterId) => {
     const { state, a, b } = twoSubnets(clusterId);
