@@ -110,8 +110,9 @@ export class HostNetwork {
     return new Set(this.rtnl.listLinks().map((link) => link.name));
   }
 
-  ruleTexts(): readonly string[] {
-    return this.rtnl.listRules(4).map(ruleText);
+  /** The last 11 characters of every link's name: what identifies a pod whatever the prefix. */
+  podSuffixes(): ReadonlySet<string> {
+    return new Set([...this.linkNames()].map((name) => name.slice(-11)));
   }
 
   async #awaitLink(eni: EniLink): Promise<Link> {

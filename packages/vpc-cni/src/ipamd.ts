@@ -158,6 +158,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
 
   const loops = [
     repeat(clock, passEveryMs, signal, log, "pool", () => pool.pass()),
+    repeat(clock, watchEveryMs, signal, log, "vanished-pods", async () => pool.reclaimVanished()),
     repeat(clock, watchEveryMs, signal, log, "vpc-cidrs", async () => {
       const read = await readVpcCidrs(imds, instance.primaryMac);
       if (read.length === 0) return;
@@ -200,7 +201,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
  * came while ipamd was away.
  */
 function restore(datastore: Datastore, host: HostNetwork, settings: Settings, log: Log): void {
-  const suffixes = new Set([...host.linkNames()].map((name) => name.slice(-11)));
+  const suffixes = host.podSuffixes();
   const { restored, stale, unknown } = datastore.restore((pod) => suffixes.has(podSuffix(pod.namespace, pod.name)));
   for (const allocation of unknown) {
     log.warn("dropped a pod's address that is on no ENI", {

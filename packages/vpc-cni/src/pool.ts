@@ -6,13 +6,13 @@ import type { ImdsClient } from "@underlay/aws/imds-client";
 import type { Log } from "@underlay/log/log";
 import { isAwsError } from "@underlay/aws/aws-error";
 import { retry, type Clock } from "./clock.ts";
-import type { Datastore } from "./datastore.ts";
+import { keyText, type Datastore } from "./datastore.ts";
 import { instanceTag, isOutOfAddresses, type Ec2Enis, type EniFacts } from "./ec2-enis.ts";
 import type { EniLimits } from "./eni-limits.ts";
 import { MissingLinkError, type HostNetwork } from "./host-network.ts";
 import { readAttachedEnis, readSecurityGroups, type AttachedEni, type Instance } from "./instance-metadata.ts";
 import type { Metrics } from "./metrics.ts";
-import { routeTableOf } from "./names.ts";
+import { podSuffix, routeTableOf } from "./names.ts";
 import { unplumbPod } from "./pod-network.ts";
 import { planAddressRelease, planEniRemoval, planGrowth, viewPool, type PoolStep, type PoolView } from "./pool-plan.ts";
 import { compareAddresses, compareWithMetadata } from "./reconcile.ts";
@@ -45,6 +45,7 @@ export class Pool {
   readonly #o: PoolOptions;
   readonly #unmanaged = new Set<string>();
   readonly #freedAt = new Map<string, number>();
+  #vanished: ReadonlySet<string> = new Set();
   #pausedUntil = -Infinity;
   #pausedBecause = "";
   #lastAddressRelease = -Infinity;
@@ -164,6 +165,29 @@ export class Pool {
       metrics.reconciles.inc({ fn: "eniDataStorePoolReconcileAdd" });
       this.#takeTruth(eniId, facts.addresses);
       log.info("took an ENI's addresses from EC2", { eniId, addresses: facts.addresses.length });
+    }
+  }
+
+  /**
+   * Addresses of pods whose link has been gone for two rounds: their DEL came while ipamd was away and the namespace died
+   * later. Upstream keeps such an address until ipamd's next start.
+   */
+  reclaimVanished(): void {
+    const { datastore, host, clock, log } = this.#o;
+    const suffixes = host.podSuffixes();
+    const vanished = datastore
+      .assignments()
+      .filter(({ pod }) => pod.name !== "" && !suffixes.has(podSuffix(pod.namespace, pod.name)));
+    const before = this.#vanished;
+    this.#vanished = new Set(vanished.map(({ key }) => keyText(key)));
+    for (const { key, address, pod } of vanished) {
+      if (!before.has(keyText(key))) continue;
+      unplumbPod(host, address);
+      datastore.release(key, clock.now());
+      log.warn("took back the address of a pod that has no link any more", {
+        address,
+        pod: `${pod.namespace}/${pod.name}`,
+      });
     }
   }
 

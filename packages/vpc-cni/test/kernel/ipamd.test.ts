@@ -190,6 +190,18 @@ test("metrics have upstream's names", () => {
   assert.match(text, /^awscni_del_ip_req_count\{reason="PodDeleted"\} 26$/m);
 });
 
+test("a pod deleted while ipamd was away, whose namespace died later, gives its address back", async () => {
+  const { pod, address } = await addPod();
+  pods.pop();
+  await node.stopIpamd("SIGKILL");
+  assert.equal((await node.call("DEL", pod)).code, 0);
+  await node.startIpamd();
+  const rule = `to ${address} lookup main`;
+  assert.ok(node.run(node.netns, "ip", "rule").includes(rule), "its link is still there, so the restart keeps it");
+  deleteNetns(pod);
+  await until("the address is taken back", 20_000, () => !node.run(node.netns, "ip", "rule").includes(rule));
+});
+
 test("kill -9 at any moment of growing and shrinking leaks nothing and doubles nothing", async () => {
   const addresses = new Map(pods.map((one) => [one.pod, one.address]));
   for (let round = 0; round < 6; round++) {
