@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createLog, type Log } from "@underlay/log/log";
+import { UnderlayError } from "@underlay/log/underlay-error";
 import type { ApiObject } from "./api-object.ts";
 import { bootstrap } from "./bootstrap/bootstrap.ts";
 import { issueServing, loadAuthority, servingNames, writeKubeconfigs } from "./certificates/certificates.ts";
@@ -76,7 +77,11 @@ export async function startApiServer(settings: Settings, options: { log?: Log; n
   const listen = async (port: number, address: string): Promise<number> => {
     const server = makeServer();
     await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
+      server.once("error", (cause: NodeJS.ErrnoException) => {
+        reject(new UnderlayError("apiserver-cannot-listen", `Cannot serve the Kubernetes API on ${address}:${port}: ${cause.code === "EADDRINUSE" ? "the address is in use" : cause.message}`, {
+          hint: "End what listens there, or give another kubePort in the settings", cause,
+        }));
+      });
       server.listen(port, address, resolve);
     });
     servers.push(server);

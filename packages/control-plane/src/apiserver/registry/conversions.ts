@@ -1,6 +1,9 @@
-/** events.k8s.io/v1 events are core events seen through other names; they are stored as core events. */
+/**
+ * events.k8s.io/v1 events are core events seen through other names; they are stored as core events. Versions of a custom
+ * kind (conversion strategy None) differ in their apiVersion only.
+ */
 import type { ApiObject } from "../api-object.ts";
-import type { ResourceInfo } from "../resource-info.ts";
+import { groupVersion, type ResourceInfo } from "../resource-info.ts";
 
 const renamed: readonly [core: string, modern: string][] = [
   ["involvedObject", "regarding"], ["message", "note"], ["source", "deprecatedSource"], ["firstTimestamp", "deprecatedFirstTimestamp"],
@@ -11,6 +14,7 @@ const isModern = (info: ResourceInfo): boolean => info.group === "events.k8s.io"
 
 /** A stored object in the version of `info` (changes it). */
 export function toVersion(info: ResourceInfo, object: ApiObject): ApiObject {
+  if (info.custom !== undefined) object.apiVersion = groupVersion(info);
   if (!isModern(info)) return object;
   for (const [core, modern] of renamed) rename(object, core, modern);
   return { ...object, apiVersion: "events.k8s.io/v1", kind: "Event" };

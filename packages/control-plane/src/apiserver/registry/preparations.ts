@@ -20,7 +20,7 @@ export const preparations: Readonly<Record<string, Prepare>> = {
     pod["status"] = { phase: "Pending", qosClass: podQosClass(pod["spec"]) };
     // Scheduling gates hold the pod back and say so from the first moment.
     if ((pod["spec"].schedulingGates ?? []).length > 0) {
-      pod["status"].conditions = [{ type: "PodScheduled", status: "False", reason: "SchedulingGated", message: "Scheduling is blocked due to non-empty scheduling gates", lastProbeTime: null, lastTransitionTime: pod.metadata.creationTimestamp }];
+      pod["status"].conditions = [{ type: "PodScheduled", status: "False", reason: "SchedulingGated", message: "Scheduling is blocked due to non-empty scheduling gates", lastTransitionTime: pod.metadata.creationTimestamp }];
     }
   },
   "/Namespace": (namespace, old) => {
@@ -51,7 +51,7 @@ export const preparations: Readonly<Record<string, Prepare>> = {
   "batch/CronJob": status(() => ({})),
   "networking.k8s.io/Ingress": status(() => ({ loadBalancer: {} })),
   "policy/PodDisruptionBudget": status(() => ({ currentHealthy: 0, desiredHealthy: 0, disruptionsAllowed: 0, expectedPods: 0 })),
-  "autoscaling/HorizontalPodAutoscaler": status(() => ({ currentMetrics: null, desiredReplicas: 0 })),
+  "autoscaling/HorizontalPodAutoscaler": status(() => ({ desiredReplicas: 0 })),
   "certificates.k8s.io/CertificateSigningRequest": status(() => ({})),
   "storage.k8s.io/VolumeAttachment": () => {},
 };

@@ -109,30 +109,28 @@ export class Registry {
       const old = this.object(entry, info);
       const changed = await request.change(structuredClone(old));
       if (changed === undefined) return old;
-      const locked = this.#checkVersion(info, changed, old, request);
+      this.#checkVersion(info, changed, old, request);
       const object = await this.#prepareUpdate(info, changed, old, request, options);
       if (this.store.get(info.storage, request.namespace, request.name) !== entry) {
-        if (!locked && attempt < attempts) continue;
+        // Computed again on the newer object; a writer that named its version is refused there.
+        if (attempt < attempts) continue;
         throw conflict(info, request.name);
       }
       return this.#finishUpdate(info, object, old, request, options);
     }
   }
 
-  /** True when the writer named the version it changed: then a lost race is its business. */
-  #checkVersion(info: ResourceInfo, object: ApiObject, old: ApiObject, request: UpdateRequest): boolean {
+  /** Refuses a write meant for another object or another version of it. */
+  #checkVersion(info: ResourceInfo, object: ApiObject, old: ApiObject, request: UpdateRequest): void {
     const { resourceVersion, uid } = object.metadata;
     if (uid !== undefined && uid !== "" && uid !== old.metadata.uid) {
       throw conflict(info, request.name, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`);
     }
     if (resourceVersion === undefined || resourceVersion === "" || resourceVersion === "0") {
-      if (request.requireVersion !== undefined && info.custom !== undefined) {
-        throw invalid(info, request.name, [{ type: "Invalid", field: "metadata.resourceVersion", value: 0, detail: "must be specified for an update" }]);
-      }
-      return false;
+      if (request.requireVersion === undefined || info.custom === undefined) return;
+      throw invalid(info, request.name, [{ type: "Invalid", field: "metadata.resourceVersion", value: 0, detail: "must be specified for an update" }]);
     }
     if (resourceVersion !== old.metadata.resourceVersion) throw conflict(info, request.name);
-    return true;
   }
 
   async #prepareUpdate(info: ResourceInfo, given: ApiObject, old: ApiObject, request: UpdateRequest, options: WriteOptions): Promise<ApiObject> {

@@ -29,7 +29,7 @@ export function createSubresources(registry: Registry, seams: Pick<Seams, "reque
         pod.metadata.annotations = { ...pod.metadata.annotations, ...binding.metadata.annotations };
         if (Object.keys(pod.metadata.annotations).length === 0) delete pod.metadata.annotations;
         const conditions = (pod["status"].conditions ?? []).filter((c: any) => c.type !== "PodScheduled");
-        pod["status"].conditions = [...conditions, { type: "PodScheduled", status: "True", lastProbeTime: null, lastTransitionTime: kubernetesTime(now()) }];
+        pod["status"].conditions = [...conditions, { type: "PodScheduled", status: "True", lastTransitionTime: kubernetesTime(now()) }];
         return pod;
       },
     }, options);
