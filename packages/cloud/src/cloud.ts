@@ -1,6 +1,7 @@
 /** Puts the cloud's parts together: store, services, fabric, listeners and the loops that move records along. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "@underlay/log/log";
 import { ec2Service } from "./ec2/ec2.ts";
 import { settleNatGateways } from "./ec2/nat-gateways.ts";
@@ -28,6 +29,8 @@ export type Cloud = {
 const zoneLetters = ["a", "b", "c"];
 const tokenLifeMs = 24 * 3600_000;
 const retryMs = 1000;
+/** Below the ten seconds after which clients give up: a slow kernel must not make them repeat what was done. */
+const settleLimitMs = 8000;
 
 export async function openCloud(settings: Settings, options: { packets: boolean; log: Log }): Promise<Cloud> {
   const { log } = options;
@@ -101,7 +104,10 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
     packets.program(changed);
     for (const listener of listeners) listener(changed);
     if (kinds.has("nat-gateway") && store.all("nat-gateway").some((gateway) => gateway.state === "pending"))
-      void packets.settled().then(() => store.transaction(() => settleNatGateways(world)));
+      packets
+        .settled()
+        .then(() => store.transaction(() => settleNatGateways(world)))
+        .catch((err: unknown) => log.error("a NAT gateway stays pending", { err }));
   });
   store.transaction(() => settleNatGateways(world));
 
@@ -134,7 +140,16 @@ function programmer(fabric: Fabric, state: () => FabricState, log: Log) {
     });
     tail = tail.then(() => applied);
   };
-  return { program, settled: () => tail };
+  const settled = async (): Promise<void> => {
+    const limit = new AbortController();
+    const late = sleep(settleLimitMs, undefined, { signal: limit.signal, ref: false }).then(
+      () => log.warn("answering before the fabric followed", { waitedMs: settleLimitMs }),
+      () => undefined,
+    );
+    await Promise.race([tail, late]);
+    limit.abort();
+  };
+  return { program, settled };
 }
 
 type Plane = {

@@ -1,4 +1,4 @@
-/** A real cloud process for conformance tests: state in a folder of its own, a free port, no packets. */
+/** A real cloud process for tests: state in a folder of its own, a free port; packets only when asked for. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,17 +18,24 @@ export type CloudProcess = {
   stop(): Promise<void>;
 };
 
-/** `programs`: what each cluster's control plane runs; none by default. */
-export async function startCloud(
-  controlPlane: { programs: { name: string; argv: string[] }[]; kubePort: number } = { programs: [], kubePort: 0 },
-): Promise<CloudProcess> {
+export type CloudOptions = {
+  /** What each cluster's control plane runs; nothing by default. */
+  readonly controlPlane?: { readonly programs: { name: string; argv: string[] }[]; readonly kubePort: number };
+  /** With packets: the cluster's id in kernel names, and the init of instances. Needs root. */
+  readonly packets?: { readonly clusterId: string; readonly init: string[] };
+};
+
+export async function startCloud({
+  controlPlane = { programs: [], kubePort: 0 },
+  packets,
+}: CloudOptions = {}): Promise<CloudProcess> {
   const folder = mkdtempSync(join(tmpdir(), "ul-cloud-"));
   const settingsFile = join(folder, "settings.json");
   const write = (apiPort: number) =>
     writeFileSync(
       settingsFile,
       JSON.stringify({
-        clusterId: "t000",
+        clusterId: packets?.clusterId ?? "t000",
         stateDir: folder,
         repoDir: resolve(import.meta.dirname, "../../.."),
         nodeBinary: process.execPath,
@@ -39,13 +46,15 @@ export async function startCloud(
         caKeyFile: join(folder, "ca.key"),
         ...keys,
         controlPlane,
+        ...(packets === undefined ? {} : { instance: { argv: packets.init } }),
       }),
     );
   const authority = await createAuthority("conformance");
   writeFileSync(join(folder, "ca.crt"), authority.cert);
   writeFileSync(join(folder, "ca.key"), authority.key);
+  const flags = packets === undefined ? ["--no-fabric"] : [];
   write(0);
-  let { child, endpoint } = await launch(settingsFile);
+  let { child, endpoint } = await launch(settingsFile, flags);
   write(Number(new URL(endpoint).port));
   const ec2 = createEc2Client({ region, endpoint, credentials: () => Promise.resolve(keys) });
   return {
@@ -54,7 +63,7 @@ export async function startCloud(
     ec2,
     async crash() {
       await ended(child, "SIGKILL");
-      ({ child, endpoint } = await launch(settingsFile));
+      ({ child, endpoint } = await launch(settingsFile, flags));
     },
     async stop() {
       ec2.close();
@@ -64,9 +73,9 @@ export async function startCloud(
   };
 }
 
-async function launch(settingsFile: string): Promise<{ child: ChildProcess; endpoint: string }> {
+async function launch(settingsFile: string, flags: string[]): Promise<{ child: ChildProcess; endpoint: string }> {
   const main = join(import.meta.dirname, "../src/main.ts");
-  const child = spawn(process.execPath, [main, settingsFile, "--no-fabric"], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(process.execPath, [main, settingsFile, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
   const endpoint = await new Promise<string>((resolve_, reject) => {
     let text = "";
     child.stderr.on("data", (chunk: Buffer) => {

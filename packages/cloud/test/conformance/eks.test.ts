@@ -20,10 +20,8 @@ const execute = promisify(execFile);
 
 before(async () => {
   const apiServer = join(import.meta.dirname, "../../../control-plane/src/apiserver/main.ts");
-  cloud = await startCloud({
-    programs: [{ name: "apiserver", argv: [process.execPath, apiServer] }],
-    kubePort: await freePort(),
-  });
+  const programs = [{ name: "apiserver", argv: [process.execPath, apiServer] }];
+  cloud = await startCloud({ controlPlane: { programs, kubePort: await freePort() } });
   eks = new sdk.EKSClient({ region, endpoint: cloud.endpoint, credentials: keys, maxAttempts: 1 });
   network = await buildVpc(cloud.ec2, "10.42.0.0/16");
 });
