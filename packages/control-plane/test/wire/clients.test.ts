@@ -114,3 +114,26 @@ test("generateName makes names; fieldValidation warns by header", async () => {
   const strict = await server.request("POST", "/api/v1/namespaces/default/configmaps?fieldValidation=Strict", { body: '{"metadata":{"name":"x"},"data":{"a":"1","a":"2"},"bogus":1}' });
   assert.match(strict.json.message, /strict decoding error: duplicate field "data\.a", unknown field "bogus"/);
 });
+
+test("patches that race all apply, updates that race do not overwrite each other", async () => {
+  await server.request("POST", "/api/v1/namespaces/default/configmaps", { body: { metadata: { name: "race" } } });
+  const patches = await Promise.all(
+    Array.from({ length: 30 }, (_, i) => server.request("PATCH", "/api/v1/namespaces/default/configmaps/race", { body: { data: { [`k${i}`]: "v" } }, headers: { "content-type": "application/merge-patch+json" } })),
+  );
+  assert.deepEqual(patches.filter((p) => p.status !== 200).map((p) => p.text), []);
+  const { json } = await server.request("GET", "/api/v1/namespaces/default/configmaps/race");
+  assert.equal(Object.keys(json.data).length, 30);
+  const puts = await Promise.all(Array.from({ length: 10 }, (_, i) => server.request("PUT", "/api/v1/namespaces/default/configmaps/race", { body: { ...json, data: { winner: String(i) } } })));
+  assert.equal(puts.filter((p) => p.status === 200).length, 1);
+  assert.equal(puts.filter((p) => p.status === 409).length, 9);
+});
+
+test("a hundred watchers hear every change within moments", async () => {
+  const watches = Array.from({ length: 100 }, () => server.watch("/api/v1/namespaces/default/secrets?watch=true"));
+  await until(async () => (await server.request("POST", "/api/v1/namespaces/default/secrets", { body: { metadata: { generateName: "warm-" } } })).status === 201 && watches.every((w) => w.events.length > 0));
+  const started = performance.now();
+  for (let i = 0; i < 20; i++) await server.request("POST", "/api/v1/namespaces/default/secrets", { body: { metadata: { name: `many-${i}` } } });
+  await until(() => watches.every((w) => w.events.filter((e) => e.object.metadata.name.startsWith("many-")).length === 20));
+  assert.ok(performance.now() - started < 5000);
+  for (const w of watches) w.close();
+});

@@ -28,7 +28,7 @@ export class KubeletStandIn {
       this.#sockets.handleUpgrade(request, socket, head, (client) => {
         const url = new URL(request.url!, "https://kubelet");
         if (url.pathname.startsWith("/portForward/")) this.#portForward(client, Number(url.searchParams.get("ports")));
-        else this.#command(client, url.searchParams);
+        else this.#command(client, url.searchParams, url.pathname.startsWith("/attach/") ? ["sh", "-c", "echo attached; cat"] : url.searchParams.getAll("command"));
       });
     });
   }
@@ -77,8 +77,7 @@ export class KubeletStandIn {
     response.on("close", () => this.#added.off("line", follow));
   }
 
-  #command(client: WebSocket, query: URLSearchParams): void {
-    const [program, ...args] = query.getAll("command");
+  #command(client: WebSocket, query: URLSearchParams, [program, ...args]: readonly string[]): void {
     const child = spawn(program!, args, { stdio: ["pipe", "pipe", "pipe"] });
     const send = (channel: number, bytes: Buffer) => client.send(Buffer.concat([Buffer.from([channel]), bytes]));
     if (query.get("output")) child.stdout.on("data", (chunk: Buffer) => send(1, chunk));

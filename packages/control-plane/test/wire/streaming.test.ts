@@ -6,7 +6,7 @@ import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { kubectlProgram, startTestServer, until, type TestServer } from "./api-server.ts";
+import { kubectlProgram, run, startTestServer, until, type TestServer } from "./api-server.ts";
 import { KubeletStandIn } from "./kubelet-stand-in.ts";
 import type { Stored } from "../../src/apiserver/stored.ts";
 
@@ -60,6 +60,27 @@ for (const [wire, env] of [["WebSocket", "true"], ["SPDY", "false"]] as const) {
   test(`exec -i over ${wire} passes stdin and its end`, async () => {
     const ran = await kubectl(["exec", "-i", "web", "--", "sh", "-c", "cat; echo done"], "hello\n");
     assert.deepEqual([ran.code, ran.stdout], [0, "hello\ndone\n"]);
+  });
+
+  test(`attach -i over ${wire} joins the running container`, async () => {
+    const ran = await kubectl(["attach", "-i", "web"], "typed\n");
+    assert.deepEqual([ran.code, ran.stdout], [0, "attached\ntyped\n"]);
+  });
+
+  test(`exec -it over ${wire} tells the terminal's size`, async (t) => {
+    if ((await run(["sh", "-c", "command -v script"])).code !== 0) return t.skip("needs script(1) for a terminal");
+    const command = `stty rows 33 cols 77; ${kubectlProgram} --kubeconfig ${cluster.kubeconfig} exec -it web -- head -c1`;
+    const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
+    try {
+      let out = "";
+      child.stdout.on("data", (chunk) => (out += chunk));
+      await until("the size", () => out.includes('resized {"Width":77,"Height":33}') || undefined);
+      child.stdin.write("x");
+      await until("the end", () => (child.exitCode === null ? undefined : true));
+      assert.equal(child.exitCode, 0);
+    } finally {
+      child.kill();
+    }
   });
 
   test(`cp over ${wire} carries a megabyte unchanged both ways`, async () => {

@@ -8,7 +8,7 @@
 import type { AdmissionRequest, Seams, ServerContext } from "../seams.ts";
 import { mutateIngress, mutateNode, mutateVolumeClaim } from "./kind-mutations.ts";
 import { limitPod } from "./limit-ranger.ts";
-import { checkNamespace } from "./namespace-lifecycle.ts";
+import { checkDefinition, checkNamespace } from "./namespace-lifecycle.ts";
 import { checkNodeRestriction } from "./node-restriction.ts";
 import { mutatePod } from "./pod-admission.ts";
 import { createWebhooks } from "./webhooks.ts";
@@ -36,6 +36,7 @@ export function createAdmission(context: ServerContext): Pick<Seams, "admitMutat
   return {
     admitMutating: async (request, prepare) => {
       checkNamespace(request, objects);
+      checkDefinition(request, objects);
       checkNodeRestriction(request, objects);
       mutateBuiltin(request);
       if (!webhooks.hasMutating(request)) return request.object;

@@ -1,5 +1,5 @@
-/** Nothing is created in a namespace that is missing or going; the system's own namespaces cannot be deleted. */
-import { forbidden, notFound } from "../api-error.ts";
+/** Nothing is created in a namespace, or of a kind, that is missing or going; the system's own namespaces cannot be deleted. */
+import { ApiError, forbidden, notFound } from "../api-error.ts";
 import type { AdmissionRequest, ObjectReader } from "../seams.ts";
 
 const immortal = new Set(["default", "kube-system", "kube-public"]);
@@ -21,4 +21,12 @@ export function checkNamespace(request: AdmissionRequest, objects: Pick<ObjectRe
   throw forbidden(info, name, `unable to create new content in namespace ${namespace} because it is being terminated`, [
     { reason: "NamespaceTerminating", message, field: "metadata.namespace" },
   ]);
+}
+
+/** A definition that is being deleted would never get rid of its objects if new ones came. */
+export function checkDefinition({ info, operation, subresource }: AdmissionRequest, objects: Pick<ObjectReader, "get">): void {
+  if (info.custom === undefined || operation !== "CREATE" || subresource !== "") return;
+  const definition = objects.get("apiextensions.k8s.io/customresourcedefinitions", "", info.custom.crd);
+  if (definition?.metadata.deletionTimestamp === undefined) return;
+  throw new ApiError(405, "MethodNotAllowed", "create not allowed while custom resource definition is terminating", { group: info.group, kind: info.plural });
 }

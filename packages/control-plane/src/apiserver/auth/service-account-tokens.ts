@@ -28,7 +28,8 @@ export class ServiceAccountTokens {
   readonly #key: KeyObject;
   readonly #publicKey: KeyObject;
   readonly #kid: string;
-  readonly #cache = new Map<string, { readonly until: number; readonly user: UserInfo | undefined }>();
+  /** Good tokens only: a bad one may be good a moment later, when the object it is bound to has been seen. */
+  readonly #cache = new Map<string, { readonly until: number; readonly user: UserInfo }>();
 
   constructor(options: Options) {
     this.#options = options;
@@ -46,7 +47,7 @@ export class ServiceAccountTokens {
     if (cached && cached.until > now) return cached.user;
     const user = this.#verify(token, audiences, now);
     if (this.#cache.size > 2000) this.#cache.clear();
-    this.#cache.set(key, { until: now + cacheMs, user });
+    if (user) this.#cache.set(key, { until: now + cacheMs, user });
     return user;
   }
 
