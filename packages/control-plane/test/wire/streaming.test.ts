@@ -219,3 +219,25 @@ test("client-node execs and forwards ports with its own WebSockets", async () =>
     echo.close();
   }
 });
+
+test("the proxy reaches pods, services and kubelets, and says when it does not", async () => {
+  const echo = await echoServer();
+  const { port } = echo.address() as AddressInfo;
+  try {
+    await cluster.ok(["patch", "pod", "web", "--subresource=status", "--type=merge", "-p", JSON.stringify({ status: { podIP: "127.0.0.1", podIPs: [{ ip: "127.0.0.1" }] } })]);
+    await cluster.ok(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "Service", metadata: { name: "echo" }, spec: { ports: [{ name: "http", port: 80 }] } }));
+    await cluster.ok(["apply", "-f", "-"], JSON.stringify({
+      apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", addressType: "IPv4",
+      metadata: { name: "echo-1", labels: { "kubernetes.io/service-name": "echo" } },
+      ports: [{ name: "http", port, protocol: "TCP" }], endpoints: [{ addresses: ["127.0.0.1"], conditions: { ready: true } }],
+    }));
+    const raw = (path: string) => cluster.kubectl(["get", "--raw", `/api/v1/${path}`]);
+    assert.equal((await raw(`namespaces/default/pods/web:${port}/proxy/a/b?c=d`)).stdout, "you asked /a/b?c=d");
+    assert.equal((await raw("namespaces/default/services/echo:http/proxy/x")).stdout, "you asked /x");
+    assert.match((await raw("nodes/n1/proxy/containerLogs/default/web/main")).stdout, /one\ntwo\n/);
+    assert.match((await raw("namespaces/default/pods/web:1/proxy/")).stderr, /error trying to reach service: dial tcp 127\.0\.0\.1:1: connect: connection refused/);
+    assert.match((await raw("namespaces/default/services/none/proxy/")).stderr, /service "none" not found/);
+  } finally {
+    echo.close();
+  }
+});
