@@ -25,6 +25,7 @@ const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 10_000;
 /** Having run this long, a process starts again without delay. */
 const STEADY_MS = 10_000;
+const EXIT_DETAIL_MS = 200;
 
 export class Keeper {
   readonly #kept = new Map<string, Kept>();
@@ -38,7 +39,7 @@ export class Keeper {
   keep(name: string, spec: SpawnSpec): { pid: number } {
     if (this.#kept.has(name)) throw new Error(`Cannot keep ${name}: a process of that name is kept already`);
     const kept: Kept = { spec, process: findAdopted(spec.pidFile), letGo: new AbortController(), failures: 0 };
-    let how: { text: string | undefined } = { text: undefined };
+    let how: Promise<string> | undefined;
     if (kept.process === undefined) how = this.#start(name, kept);
     else this.#onEvent({ name, what: "adopted", pid: kept.process.pid });
     this.#kept.set(name, kept);
@@ -74,25 +75,27 @@ export class Keeper {
     );
   }
 
-  #start(name: string, kept: Kept): { text: string | undefined } {
-    const how: { text: string | undefined } = { text: undefined };
-    kept.process = spawnDetached(kept.spec, (text) => (how.text = text));
+  /** Promises how the process will have ended. */
+  #start(name: string, kept: Kept): Promise<string> {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    kept.process = spawnDetached(kept.spec, resolve);
     this.#onEvent({ name, what: "started", pid: kept.process.pid });
-    return how;
+    return promise;
   }
 
-  async #watch(name: string, kept: Kept, firstHow: { text: string | undefined }): Promise<void> {
+  async #watch(name: string, kept: Kept, firstHow: Promise<string> | undefined): Promise<void> {
     const { signal } = kept.letGo;
     for (let how = firstHow; !signal.aborted;) {
       if (kept.process !== undefined) {
         const { pid } = kept.process;
         const since = Date.now();
         if (!(await waitExit(kept.process, { signal }))) return;
-        await new Promise((resolve) => setImmediate(resolve)); // lets Node tell how a child of ours ended
+        // Node tells how a child of ours ended a little after the kernel does; for an adopted one nobody can.
+        const detail = how && (await Promise.race([how, pause(EXIT_DETAIL_MS, signal)]));
         kept.process = undefined;
         kept.failures = Date.now() - since > STEADY_MS ? 0 : kept.failures + 1;
         if (signal.aborted) return;
-        this.#onEvent({ name, what: "exited", pid, ...(how.text === undefined ? {} : { detail: how.text }) });
+        this.#onEvent({ name, what: "exited", pid, ...(detail ? { detail } : {}) });
       }
       await pause(
         kept.failures === 0 ? 0 : Math.min(FIRST_PAUSE_MS * 2 ** (kept.failures - 1), LONGEST_PAUSE_MS),
@@ -109,12 +112,12 @@ export class Keeper {
   }
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+function pause(ms: number, signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => {
     const finish = (): void => {
       clearTimeout(timer);
       signal.removeEventListener("abort", finish);
-      resolve();
+      resolve(undefined);
     };
     const timer = setTimeout(finish, ms);
     signal.addEventListener("abort", finish);

@@ -72,6 +72,7 @@ test("a keeper starts, starts again what was killed, and leaves it to the next k
   const spec = { argv: ["sleep", "60"], pidFile: join(dir, "a") };
   const events: KeeperEvent[] = [];
   const first = new Keeper({ onEvent: (event) => void events.push(event) });
+  t.after(() => first.stopAll());
   const { pid } = first.keep("a", spec);
   process.kill(pid, "SIGKILL");
   await until("it runs again", () => first.running().some((kept) => kept.pid !== pid));
@@ -83,6 +84,7 @@ test("a keeper starts, starts again what was killed, and leaves it to the next k
   const [again] = first.running();
   first.letGo();
   const second = new Keeper({ onEvent: (event) => void events.push(event) });
+  t.after(() => second.stopAll());
   assert.deepEqual(second.keep("a", spec), { pid: again?.pid });
   assert.equal(events.at(-1)?.what, "adopted");
   process.kill(again?.pid ?? 0, "SIGKILL");
