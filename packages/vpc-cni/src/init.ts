@@ -8,8 +8,8 @@ import { createImdsClient, imdsEndpoint } from "@underlay/aws/imds-client";
 import { Rtnl } from "@underlay/kernel/rtnetlink";
 import { writeSysctl } from "@underlay/kernel/sysctl";
 import { createLog } from "@underlay/log/log";
-import { UnderlayError } from "@underlay/log/underlay-error";
 import { installPlugin, installReferencePlugins } from "./install.ts";
+import { describeFailure } from "./failure.ts";
 import { parseSettings } from "./settings.ts";
 
 const log = createLog("aws-vpc-cni-init");
@@ -44,7 +44,6 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  const hint = error instanceof UnderlayError && error.hint ? `\n  ${error.hint}` : "";
-  process.stderr.write(`${(error as Error).stack ?? String(error)}${hint}\n`);
+  process.stderr.write(`${describeFailure(error)}\n`);
   process.exit(1);
 }

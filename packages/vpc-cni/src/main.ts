@@ -11,9 +11,9 @@ import { createImdsClient, imdsEndpoint } from "@underlay/aws/imds-client";
 import { KubeClient } from "@underlay/kube/client";
 import { inClusterConfig } from "@underlay/kube/config";
 import { createLog, type Log } from "@underlay/log/log";
-import { UnderlayError } from "@underlay/log/underlay-error";
 import { createClock, retry } from "./clock.ts";
 import { conflistName, formatConflist } from "./conflist.ts";
+import { describeFailure } from "./failure.ts";
 import { installPlugin, replaceFile } from "./install.ts";
 import { serveIntrospection, serveMetrics } from "./introspection.ts";
 import { startIpamd, type NodeFacts } from "./ipamd.ts";
@@ -113,7 +113,6 @@ function writeConflist(settings: Settings): void {
 try {
   await main();
 } catch (error) {
-  const hint = error instanceof UnderlayError && error.hint ? `\n  ${error.hint}` : "";
-  process.stderr.write(`${(error as Error).stack ?? String(error)}${hint}\n`);
+  process.stderr.write(`${describeFailure(error)}\n`);
   process.exit(1);
 }

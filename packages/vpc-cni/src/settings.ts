@@ -109,7 +109,7 @@ export function parseSettings(env: Env): Settings {
 
   refuseUnbuiltModes(env);
   if (env["ENABLE_IPv4"] !== undefined && !bool("ENABLE_IPv4", true)) {
-    throw refusal("ENABLE_IPv4", "IPv4 is off and IPv6 is not on", "set ENABLE_IPv4=true");
+    throw refusal("ENABLE_IPv4", "IPv4 is off and IPv6 is not on", "Set ENABLE_IPv4=true");
   }
 
   const maxEni = atLeast("MAX_ENI", 1, -1);
@@ -119,7 +119,7 @@ export function parseSettings(env: Env): Settings {
     throw refusal(
       "AWS_VPC_K8S_PLUGIN_LOG_FILE",
       "the plugin's standard output is its answer to the runtime, so its log cannot go there",
-      "name a file or stderr",
+      "Name a file or stderr",
     );
   }
   return {
@@ -181,7 +181,11 @@ function refuseUnbuiltModes(env: Env): void {
   for (const { name, mode, asked } of refusedModes) {
     const value = env[name];
     if (value === undefined || value === "" || !asked(value)) continue;
-    throw refusal(name, `${mode} (${name}=${value}) is not built yet`, `unset ${name}`);
+    throw refusal(
+      name,
+      `${mode} (the value is "${value}") is not built yet`,
+      `kubectl -n kube-system set env daemonset/aws-node ${name}-`,
+    );
   }
 }
 
@@ -190,7 +194,7 @@ function parseCooldown(env: Env): number {
   if (value === undefined || value === "") return 30;
   const seconds = parseInteger(value);
   if (seconds !== undefined && seconds >= 0) return seconds;
-  throw refusal("IP_COOLDOWN_PERIOD", `"${value}" is not a whole number of seconds from 0 up`, "the default is 30");
+  throw refusal("IP_COOLDOWN_PERIOD", `"${value}" is not a whole number of seconds from 0 up`, "The default is 30");
 }
 
 function parseMtu(env: Env, name: string, fallback: number): number {
@@ -198,7 +202,7 @@ function parseMtu(env: Env, name: string, fallback: number): number {
   if (value === undefined || value === "") return fallback;
   const mtu = parseInteger(value);
   if (mtu !== undefined && mtu >= 576 && mtu <= 9001) return mtu;
-  throw refusal(name, `"${value}" is not an MTU between 576 and 9001`, "the default is 9001");
+  throw refusal(name, `"${value}" is not an MTU between 576 and 9001`, "The default is 9001");
 }
 
 function parseVethPrefix(env: Env): string {
@@ -208,7 +212,7 @@ function parseVethPrefix(env: Env): string {
     throw refusal(
       "AWS_VPC_K8S_CNI_VETHPREFIX",
       `"${value}" is longer than 4 characters or is eth, lo or vlan`,
-      "the default is eni",
+      "The default is eni",
     );
   }
   return value;
@@ -273,8 +277,8 @@ function isTrue(value: string): boolean {
 }
 
 function refusal(name: string, state: string, hint: string): UnderlayError {
-  return new UnderlayError("settings-refused", `Cannot start aws-node: ${state}`, {
-    hint: `${hint} (kubectl -n kube-system set env daemonset/aws-node ${name}=…)`,
+  return new UnderlayError("settings-refused", `Cannot start aws-node with ${name}: ${state}`, {
+    hint,
     facts: { variable: name },
   });
 }

@@ -149,6 +149,25 @@ test("ADD twice gives the same answer and leaves the wire alone; DEL twice and D
   for (const container of [pod, pod, "stranger"]) assert.equal((await node.call("DEL", container)).code, 0);
 });
 
+test("twelve ADDs at once get twelve addresses, and twelve DELs at once give them back", async () => {
+  await node.stopIpamd();
+  await node.startIpamd({ perEni: 20 });
+  const many = Array.from({ length: 12 }, () => node.newPod());
+  const before = node.savedAddresses().length;
+  const answers = await Promise.all(many.map((pod) => node.call("ADD", pod)));
+  const addresses = answers.map(({ json }) => (json["ips"] as { address: string }[] | undefined)?.[0]?.address);
+  assert.equal(new Set(addresses).size, 12);
+  assert.equal(node.savedAddresses().length, before + 12);
+  for (const [index, pod] of many.entries()) {
+    assert.match(node.run(pod, "ip", "-o", "-4", "addr", "show", "dev", "eth0"), new RegExp(` ${addresses[index]} `));
+  }
+  assert.deepEqual(
+    (await Promise.all(many.map((pod) => node.call("DEL", pod)))).map(({ code }) => code),
+    Array(12).fill(0),
+  );
+  assert.equal(node.savedAddresses().length, before);
+});
+
 test("a sandbox that is made again under the same pod name is wired anew", async () => {
   const pod = node.newPod();
   const again = node.newPod();
@@ -220,7 +239,7 @@ test("without ipamd ADD says try again later, STATUS 50, and DEL succeeds; the n
     await new Promise((resolve) => setTimeout(resolve, 10));
   assert.match(node.run(node.node, "ip", "rule"), new RegExp(`to ${address} lookup`), "the rule is left over");
 
-  const outcome = await node.startIpamd({ perEni: 6 });
+  const outcome = await node.startIpamd({ perEni: 20 });
   assert.deepEqual(
     outcome.stale.map((one) => one.pod.name),
     [pod],
