@@ -50,8 +50,7 @@ export function enterContainerRoot(spec: RootSpec): void {
   check("make a mount namespace", C.unshare(CLONE_NEWNS));
   propagation("/", MS_REC + (bidirectional ? MS_SHARED : MS_SLAVE));
   for (const name of ["upper", "work", "root"]) makeDirectories(`${spec.dir}/${name}`);
-  // "index=off,xino=off,metacopy=off": the plain form that every overlay-capable file system takes.
-  mountType("overlay", root, 0, `lowerdir=${spec.skeleton},upperdir=${spec.dir}/upper,workdir=${spec.dir}/work`);
+  mountOverlay(spec, root);
   propagation(root, MS_PRIVATE);
   mountUsr(root, spec.usrLayers);
   bind("/opt/underlay", `${root}/opt/underlay`, { readOnly: true });
@@ -68,6 +67,17 @@ export function enterContainerRoot(spec: RootSpec): void {
   makeDirectories(root + spec.cwd);
   enterRoot(root);
   if (spec.readOnlyRoot === true) makeReadOnly("/");
+}
+
+/** Where the node's own disk is an overlay (a machine that is a container), the writable layer lives in memory instead. */
+function mountOverlay(spec: RootSpec, root: string): void {
+  const layers = `lowerdir=${spec.skeleton},upperdir=${spec.dir}/upper,workdir=${spec.dir}/work`;
+  // "volatile": without it the end of every container would flush the whole disk (seconds, with many pods). Nobody mounts an upper folder twice.
+  if (C.mount("overlay", root, "overlay", 0, `${layers},volatile`) === 0) return;
+  if (C.mount("overlay", root, "overlay", 0, layers) === 0) return;
+  mountType("tmpfs", spec.dir, 0, "mode=755");
+  for (const name of ["upper", "work", "root"]) makeDirectories(`${spec.dir}/${name}`);
+  mountType("overlay", root, 0, layers);
 }
 
 function mountUsr(root: string, layers: string[] | undefined): void {

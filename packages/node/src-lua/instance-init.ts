@@ -36,6 +36,8 @@ import type { Boot } from "./instance-root.ts";
 import { bringLoopbackUp } from "./loopback.ts";
 
 off();
+/** What containers get to end by themselves when the instance is shut down. */
+const shutdownMs = 1500;
 const buffer = newBytes(128);
 const boot = parse<Boot>(
   readFile(arg[0] ?? error("Cannot boot: no boot.json given. usage: instance-init <boot.json>", 0)),
@@ -81,7 +83,7 @@ function runInit(): void {
     let signal = nextSignal(signals, buffer);
     while (signal !== undefined) {
       if ((signal === SIGTERM || signal === SIGINT) && stopBy === undefined) {
-        stopBy = monotonicMs() + 3000;
+        stopBy = monotonicMs() + shutdownMs;
         C.kill(-1, SIGTERM);
       }
       signal = nextSignal(signals, buffer);
