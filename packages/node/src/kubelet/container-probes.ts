@@ -3,6 +3,13 @@ import type { Container, Probe } from "@underlay/kube/objects";
 import { initialProbeState, takeProbeResult, type ProbeKind, type ProbeState } from "./probe-state.ts";
 import { runProbe, type ProbeTarget } from "./probe-run.ts";
 
+/**
+ * A container that has never been ready is looked at again sooner than its period says, ever more slowly, until one period's
+ * length is reached ("While a container is not Ready, the readinessProbe may be executed at times other than the configured
+ * periodSeconds": Kubernetes documentation of probes). These early misses are not failures: most programs take a moment to listen.
+ */
+const firstHurryMs = 100;
+
 export type ProbeEvents = {
   readonly started: () => void;
   readonly ready: (ready: boolean) => void;
@@ -47,11 +54,17 @@ export class ContainerProbes {
 
   #loop(kind: ProbeKind, probe: Probe, first: ProbeState): void {
     let state = first;
+    let early = 0;
     const periodMs = (probe.periodSeconds ?? 10) * 1000;
     const once = async () => {
       const begunAt = Date.now();
       const outcome = await runProbe(probe, this.#target).catch((err: Error) => ({ ok: false, message: err.message }));
       if (this.#stopped) return;
+      const hurryMs = firstHurryMs * 2 ** early;
+      if (!outcome.ok && kind === "readiness" && state.last === undefined && hurryMs < periodMs) {
+        early += 1;
+        return this.#after(hurryMs, once);
+      }
       const verdict = takeProbeResult(state, outcome.ok, probe);
       state = verdict.state;
       if (!outcome.ok) this.#on.failed(kind, outcome.message);
