@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { KubeClient } from "./client.ts";
 import { Informer } from "./informer.ts";
 import { pods } from "./resources.ts";
-import { SmallServer, until } from "./small-server.test-support.ts";
+import { answer, SmallServer, until } from "./small-server.test-support.ts";
 
 async function setUp(prepare: (server: SmallServer) => void) {
   const server = new SmallServer();
@@ -106,4 +106,26 @@ test("handlers added late hear of what is already known", async () => {
   world.server.put("b");
   await until(() => world.informer.size === 2, "b is known");
   assert.deepEqual(late, ["a"]);
+});
+
+test("informer lists afresh when the server never had its resourceVersion", async () => {
+  await using world = await setUp((server) => server.put("a"));
+  const { server, informer } = world;
+  await informer.synced();
+  await server.stop();
+  server.put("b");
+  server.intercept = (request, response) => {
+    if (!request.url?.includes("resourceVersion=")) return false;
+    const status = {
+      kind: "Status",
+      status: "Failure",
+      reason: "Timeout",
+      code: 504,
+      message: "Too large resource version",
+    };
+    answer(response, 504, status);
+    return true;
+  };
+  await server.start();
+  await until(() => informer.get("default/b") !== undefined, "the new pod is known");
 });

@@ -32,6 +32,8 @@ export type InformerOptions<T> = {
 
 const firstBackoffMs = 200;
 const longestBackoffMs = 30_000;
+/** Refused resumes in a row after which the state is listed afresh. */
+const patience = 3;
 const partialObject = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 const partialList = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 const initialEventsEnd = "k8s.io/initial-events-end";
@@ -138,6 +140,10 @@ export class Informer<T extends KubeObject> {
       this.#resourceVersion = undefined;
       this.#options.log?.debug("watch expired, listing again", fields);
       return;
+    }
+    if (isApiError(err) && this.#failures >= patience) {
+      // The server may be another one than before (a revision it never had); a fresh list settles it.
+      this.#resourceVersion = undefined;
     }
     const refused = isApiError(err) && (err.code === 422 || err.code === 400);
     if (refused && this.#watchListWorks && this.#resourceVersion === undefined) {

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { KubeClient } from "@underlay/kube/client";
 import { loadKubeConfig } from "@underlay/kube/config";
 import { EventRecorder } from "@underlay/kube/events";
-import { namespaces, nodes, persistentVolumeClaims, pods } from "@underlay/kube/resources";
+import { namespaces, nodes, persistentVolumeClaims, podDisruptionBudgets, pods } from "@underlay/kube/resources";
 import { createLog } from "@underlay/log/log";
 import { runScheduler } from "../scheduler/scheduler.ts";
 import { SharedInformers, type ControllerContext } from "./context.ts";
@@ -59,6 +59,7 @@ try {
       nodes: informers.of(nodes),
       namespaces: informers.of(namespaces),
       claims: informers.of(persistentVolumeClaims),
+      budgets: informers.of(podDisruptionBudgets),
     },
   });
   log.info("controllers started", { controllers: Object.keys(controllers) });

@@ -95,6 +95,19 @@ export function weightOf(requests: ResourceAmounts): { cpu: number; memory: numb
   return { cpu: requests["cpu"] || assumedCpuMilli, memory: requests["memory"] || assumedMemory };
 }
 
+/** What a node's sums are with exactly these pods. */
+export function placedWeight(placed: readonly PlacedPod[]): Pick<NodeState, "requested" | "weight"> {
+  const requested: ResourceAmounts = {};
+  const weight = { cpu: 0, memory: 0 };
+  for (const { requests } of placed) {
+    for (const [name, amount] of Object.entries(requests)) requested[name] = (requested[name] ?? 0) + amount;
+    const own = weightOf(requests);
+    weight.cpu += own.cpu;
+    weight.memory += own.memory;
+  }
+  return { requested, weight };
+}
+
 function podKey(pod: Pod): string {
   return pod.metadata.uid ?? keyOf(pod);
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import type { Node, Pod, PodSpec } from "@underlay/kube/objects";
 import { ClusterState } from "./cluster-state.ts";
 import { decide } from "./decide.ts";
+import { planPreemption } from "./preempt.ts";
 import { SchedulingQueue } from "./queue.ts";
 import { volumeProblem } from "./volumes.ts";
 
@@ -147,7 +148,8 @@ const refusals: {
 
 for (const { what, nodes, placed, asking, message } of refusals) {
   test(`pod is refused: ${what}`, () => {
-    assert.deepEqual(ask(cluster(nodes, placed), asking), { ok: false, message });
+    const decision = ask(cluster(nodes, placed), asking);
+    assert.equal(decision.ok ? decision.node : decision.message, message);
   });
 }
 
@@ -329,4 +331,27 @@ test("a pod waits for its volume claims in upstream's words", () => {
     volumeProblem(asking, () => ({ metadata: {}, status: { phase: "Bound" } })),
     undefined,
   );
+});
+
+test("preemption takes the least: lower priorities only, spared where possible, on the node it hurts least", () => {
+  const full = { allocatable: { pods: "2" } };
+  const important = pod({ priority: 100 });
+  const cheap = pod({ priority: 1 });
+  const state = cluster({ a: full, b: full, c: { ...full, unschedulable: true } }, [
+    [important, "a"],
+    [pod({ priority: 5 }), "a"],
+    [cheap, "b"],
+    [pod({ priority: 50 }), "b"],
+    [pod(), "c"],
+  ]);
+  const plan = (asking: Pod, breaks: (one: Pod) => boolean = () => false) => {
+    const answer = planPreemption(asking, [...state.nodes.values()], () => ({}), breaks);
+    return answer.do === "preempt"
+      ? [answer.plan.node, ...answer.plan.victims.map((one) => one.metadata.name)]
+      : answer.why;
+  };
+  assert.deepEqual(plan(pod({ priority: 10 })), ["b", cheap.metadata.name]);
+  assert.equal(plan(pod({ priority: 10 }), (one) => one === cheap)?.[0], "a");
+  assert.equal(plan(pod({ priority: 1 })), undefined);
+  assert.equal(plan(pod({ priority: 10, preemptionPolicy: "Never" })), "not eligible due to preemptionPolicy=Never.");
 });

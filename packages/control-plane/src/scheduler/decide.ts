@@ -13,7 +13,8 @@ import { tolerates, untoleratedTaint } from "./taints.ts";
 
 /** Why a node will not do. `final` reasons would stay if other pods left (preemption cannot help). */
 export type Refusal = { reasons: string[]; final: boolean };
-export type Decision = { ok: true; node: string } | { ok: false; message: string };
+/** `message` is the whole sentence, `refusals` its half before preemption. */
+export type Decision = { ok: true; node: string } | { ok: false; message: string; refusals: string };
 
 /** The facts about the pod that filters share. */
 export type Asking = {
@@ -30,7 +31,8 @@ export function decide(
   namespaceLabels: NamespaceLabels,
   random: () => number,
 ): Decision {
-  if (nodes.length === 0) return { ok: false, message: "no nodes available to schedule pods" };
+  const nowhere = "no nodes available to schedule pods";
+  if (nodes.length === 0) return { ok: false, message: nowhere, refusals: nowhere };
   const asking = ask(pod, nodes, namespaceLabels);
   const pinned = pinnedNode(pod.spec);
   const fitting: NodeState[] = [];
@@ -40,7 +42,9 @@ export function decide(
     if (refusal) refusals.push(refusal);
     else fitting.push(node);
   }
-  if (fitting.length === 0) return { ok: false, message: explain(refusals) };
+  if (fitting.length === 0) {
+    return { ok: false, message: explain(refusals), refusals: explainRefusals(refusals) };
+  }
   const best = fitting.length === 1 ? fitting[0] : pick(scoreNodes(pod, fitting, nodes, namespaceLabels), random);
   return { ok: true, node: best?.node.metadata.name ?? "" };
 }
@@ -116,15 +120,18 @@ function portTaken(wanted: HostPort, state: NodeState): boolean {
 }
 
 /** `0/3 nodes are available: 1 Too many pods, 2 node(s) didn't match … . preemption: 0/3 nodes are available: …` */
-export function explain(refusals: readonly Refusal[]): string {
+function explain(refusals: readonly Refusal[]): string {
   const none = `0/${refusals.length} nodes are available: `;
-  const reasons = countReasons(refusals.flatMap((refusal) => refusal.reasons));
   const preemption = countReasons(
     refusals.map((refusal) =>
       refusal.final ? "Preemption is not helpful for scheduling" : "No preemption victims found for incoming pod",
     ),
   );
-  return `${none}${reasons}. preemption: ${none}${preemption}.`;
+  return `${explainRefusals(refusals)} preemption: ${none}${preemption}.`;
+}
+
+function explainRefusals(refusals: readonly Refusal[]): string {
+  return `0/${refusals.length} nodes are available: ${countReasons(refusals.flatMap((refusal) => refusal.reasons))}.`;
 }
 
 /** A refusal that has nothing to do with any one node. */

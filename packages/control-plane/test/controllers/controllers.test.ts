@@ -282,6 +282,23 @@ test("a full node leaves pods pending with the scheduler's words, and takes them
   );
 });
 
+test("a critical pod takes the place of an ordinary one on a full node", async () => {
+  const { client } = cluster;
+  const ns = await namespace("critical");
+  const spec = { nodeSelector: { "kubernetes.io/hostname": "n1" }, priorityClassName: "system-node-critical" };
+  await client.create(r.pods, {
+    metadata: { name: "agent", namespace: ns },
+    spec: { ...spec, containers: [{ name: "c", image: "x" }] },
+  });
+  await until(
+    "it runs there",
+    async () => (await client.get(r.pods, "agent", { namespace: ns })).status?.phase === "Running",
+  );
+  const events = async () => (await client.list(r.events, { fieldSelector: "reason=Preempted" })).items;
+  await until("the victim was told", async () => (await events()).length > 0);
+  assert.equal((await events()).length, 1);
+});
+
 test("a budget blocks evictions it cannot afford", async () => {
   const { client } = cluster;
   const ns = await namespace("budget");
