@@ -39,6 +39,9 @@ after(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
+/** Gives a program a terminal; part of util-linux. */
+const terminal = "script";
+
 const pod = (name: string, spec: object) =>
   cluster.ok(["create", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "Pod", metadata: { name }, spec }));
 
@@ -68,9 +71,9 @@ for (const [wire, env] of [["WebSocket", "true"], ["SPDY", "false"]] as const) {
   });
 
   test(`exec -it over ${wire} tells the terminal's size`, async (t) => {
-    if ((await run(["sh", "-c", "command -v script"])).code !== 0) return t.skip("needs script(1) for a terminal");
+    if ((await run(["sh", "-c", `command -v ${terminal}`])).code !== 0) return t.skip(`needs ${terminal}(1) for a terminal`);
     const command = `stty rows 33 cols 77; ${kubectlProgram} --kubeconfig ${cluster.kubeconfig} exec -it web -- head -c1`;
-    const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(terminal, ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
     try {
       let out = "";
       child.stdout.on("data", (chunk) => (out += chunk));
