@@ -7,6 +7,7 @@ import { instanceTypeOperations } from "./instance-types.ts";
 import { instanceOperations } from "./instances.ts";
 import { internetGatewayOperations } from "./internet-gateways.ts";
 import { natGatewayOperations } from "./nat-gateways.ts";
+import { networkAclOperations } from "./network-acls.ts";
 import { networkInterfaceAddressOperations } from "./network-interface-addresses.ts";
 import { networkInterfaceAttachmentOperations } from "./network-interface-attachments.ts";
 import { networkInterfaceOperations } from "./network-interfaces.ts";
@@ -32,6 +33,7 @@ export function ec2Service(world: World): Service {
     securityGroupOperations(world),
     securityGroupRuleOperations(world),
     prefixListOperations(world),
+    networkAclOperations(world),
     networkInterfaceOperations(world),
     networkInterfaceAddressOperations(world),
     networkInterfaceAttachmentOperations(world),

@@ -4,6 +4,7 @@
  */
 import type { Ec2Actions, RunInstancesRequest } from "@underlay/aws/generated/ec2-types";
 import { ApiError } from "../protocol/api-error.ts";
+import { refuseOthers } from "../protocol/nested.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
 import { takePublicAddress } from "./addresses.ts";
@@ -374,6 +375,20 @@ function requestFrom(world: World, input: RunInstancesRequest): InstanceRequest 
   };
 }
 
+const specMembers = [
+  "NetworkInterfaceId",
+  "DeviceIndex",
+  "NetworkCardIndex",
+  "SubnetId",
+  "Groups",
+  "PrivateIpAddress",
+  "SecondaryPrivateIpAddressCount",
+  "Ipv4PrefixCount",
+  "AssociatePublicIpAddress",
+  "DeleteOnTermination",
+  "Description",
+];
+
 function networkFrom(world: World, input: RunInstancesRequest): NetworkRequest {
   const [spec, ...more] = input.NetworkInterfaces ?? [];
   if (more.length > 0)
@@ -383,6 +398,7 @@ function networkFrom(world: World, input: RunInstancesRequest): NetworkRequest {
       "InvalidParameterCombination",
       "Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request",
     );
+  refuseOthers(spec, specMembers, "NetworkInterface.1", "UnsupportedOperation");
   if (spec?.NetworkInterfaceId !== undefined) return { eniId: spec.NetworkInterfaceId };
   const subnetId = spec?.SubnetId ?? input.SubnetId ?? subnetInZone(world, input.Placement?.AvailabilityZone);
   return {

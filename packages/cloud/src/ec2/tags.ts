@@ -82,17 +82,15 @@ export const tagOperations = (world: World): OperationsOf<Ec2Actions> => ({
     takes: ["Filters", "MaxResults", "NextToken"],
     run(input) {
       const all = resourceKinds.flatMap((kind) =>
-        world.store
-          .all(kind)
-          .flatMap((record) =>
-            Object.entries(record.tags).map(([key, value]): Described => ({
-              id: `${record.id}/${key}`,
-              resourceId: record.id,
-              resourceType: resourceTypeOf(kind),
-              key,
-              value,
-            })),
-          ),
+        world.store.all(kind).flatMap((record) =>
+          Object.entries(record.tags).map(([key, value]): Described => ({
+            id: `${record.id}/${key}`,
+            resourceId: record.id,
+            resourceType: resourceTypeOf(kind),
+            key,
+            value,
+          })),
+        ),
       );
       const items = applyFilters<Described>(
         all,

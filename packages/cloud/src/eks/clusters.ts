@@ -12,6 +12,7 @@ import { find, newId } from "../ec2/ids.ts";
 import { freeCount, type Subnet } from "../ec2/subnets.ts";
 import { ApiError } from "../protocol/api-error.ts";
 import type { Principal } from "../protocol/authentication.ts";
+import { refuseOthers } from "../protocol/nested.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
 import { addCreatorEntry } from "./access-entries.ts";
@@ -49,6 +50,13 @@ export type Cluster = {
 
 export type EksSettings = { readonly caCertFile: string; readonly kubePort: number };
 
+const vpcConfigMembers = [
+  "subnetIds",
+  "securityGroupIds",
+  "endpointPublicAccess",
+  "endpointPrivateAccess",
+  "publicAccessCidrs",
+];
 const endpointPool = "198.51.100.32/27";
 const leastFreeAddresses = 6;
 const clusterTag = "aws:eks:cluster-name";
@@ -79,6 +87,11 @@ export const clusterOperations = (world: World, settings: EksSettings): Operatio
           "InvalidParameterException",
           `unsupported Kubernetes version ${version}; supported are ${versions.join(", ")}`,
         );
+      const refuse = (value: object | undefined, takes: string[], path: string) =>
+        refuseOthers(value, takes, path, "InvalidParameterException");
+      refuse(resourcesVpcConfig, vpcConfigMembers, "resourcesVpcConfig");
+      refuse(input.kubernetesNetworkConfig, ["serviceIpv4Cidr", "ipFamily"], "kubernetesNetworkConfig");
+      refuse(input.accessConfig, ["authenticationMode", "bootstrapClusterCreatorAdminPermissions"], "accessConfig");
       const subnets = requireSubnets(world, resourcesVpcConfig);
       const vpc = find(world, "vpc", subnets[0]?.vpcId ?? "");
       const serviceCidr = serviceCidrFor(

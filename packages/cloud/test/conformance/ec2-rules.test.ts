@@ -361,11 +361,17 @@ test("what this cloud does not do is refused by name", async () => {
     "UnsupportedOperation",
     /Ipv6AddressCount/,
   );
+  const run = { ImageId: image, InstanceType: "m5.large", MinCount: 1, MaxCount: 1 };
+  await fails(
+    ec2.send("RunInstances", { ...run, NetworkInterfaces: [{ DeviceIndex: 0, SubnetId: a, Ipv6AddressCount: 1 }] }),
+    "UnsupportedOperation",
+    "The parameter NetworkInterface.1.Ipv6AddressCount is not supported.",
+  );
   await fails(ec2.send("CreateNetworkInterface", {}), "MissingParameter", /subnetId/i);
   await fails(
-    ec2.send("DescribeDhcpOptions", {}),
+    ec2.send("RebootInstances", { InstanceIds: ["i-0123456789abcdef0"] }),
     "InvalidAction",
-    "The action DescribeDhcpOptions is not valid for this web service.",
+    "The action RebootInstances is not valid for this web service.",
     400,
   );
   await fails(

@@ -116,6 +116,8 @@ const reads: [Action, () => object][] = [
   ["DescribeAccountAttributes", () => ({})],
   ["DescribeManagedPrefixLists", () => ({})],
   ["DescribeTags", () => ({})],
+  ["DescribeNetworkAcls", () => ({})],
+  ["DescribeDhcpOptions", () => ({})],
   ["DescribeInstanceStatus", () => ({ InstanceIds: [instanceId] })],
 ];
 for (const [action, input] of reads)
