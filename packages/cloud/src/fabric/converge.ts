@@ -70,6 +70,7 @@ function makeNetns({ netns, sysctls }: Of<"netns">): void {
   ensureNetns(netns);
   writeSysctls(netns, sysctls);
   using rtnl = Rtnl.open(netns);
+  // Last, since a namespace whose loopback is up counts as whole.
   rtnl.apply({ do: "set-link", name: "lo", up: true });
 }
 
@@ -107,8 +108,6 @@ function makeVeth(veth: VethItem, handles: Handles): void {
       removeLink(place, link);
     rtnl.apply(add);
   }
-  // The alias tells which ENI it is; the kernel takes it only after the link exists.
-  rtnl.apply({ do: "set-link", name, alias });
   if (veth.proxyArp) {
     // Without the delay of 0 the kernel holds proxied ARP answers back for up to 0.8 s.
     writeSysctls(netns, { [`net/ipv4/conf/${name}/proxy_arp`]: 1, [`net/ipv4/neigh/${name}/proxy_delay`]: 0 });
@@ -117,6 +116,8 @@ function makeVeth(veth: VethItem, handles: Handles): void {
     using there = Rtnl.open(peer.netns);
     there.apply({ do: "set-link", name: peer.name, up: true });
   }
+  // Last, since a link with its alias counts as whole.
+  rtnl.apply({ do: "set-link", name, alias });
 }
 
 /**

@@ -4,7 +4,7 @@
  * when it lists as it did just after it was applied (`ChainMemory`).
  */
 import { createHash } from "node:crypto";
-import { listNetns } from "@underlay/kernel/netns";
+import { listNetns, netnsExists } from "@underlay/kernel/netns";
 import { Rtnl } from "@underlay/kernel/rtnetlink";
 import type { Link } from "@underlay/kernel/rtnetlink-types";
 import type { Handles } from "./handles.ts";
@@ -17,7 +17,9 @@ export type ChainMemory = Map<string, { readonly listing: string; readonly item:
 
 /** `wanted` tells which namespaces are owned, and what the links and leases are called. */
 export function observe(cid: string, wanted: Items, handles: Handles, memory: ChainMemory): Items {
-  const present = new Set(listNetns(`ul-${cid}-`));
+  const names = listNetns(`ul-${cid}-`);
+  // A kill may leave a name without a namespace behind it.
+  const present = new Set(names.filter(netnsExists));
   const found: Item[] = [];
   const links = new Map<string, Link[]>();
   const linksOf = (netns: string): Link[] => {
@@ -31,8 +33,10 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
   };
 
   const withNft = new Set([...wanted.values()].filter(isStructure).map(({ netns }) => netns));
-  for (const netns of present) {
+  for (const netns of names) {
     const want = wanted.get(`netns ${netns}`);
+    const isWhole = present.has(netns) && linksOf(netns).some((link) => link.name === "lo" && link.up);
+    if (want !== undefined && !isWhole) continue;
     found.push(want ?? { kind: "netns", netns, owned: false, sysctls: {} });
     if (want?.kind !== "netns" || !want.owned) continue;
     found.push(...observeRouting(netns, handles));
@@ -40,9 +44,9 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
   }
   const planned = [...wanted.values()];
   const veths = planned.filter((item) => item.kind === "veth");
-  for (const veth of veths) if (isWhole(veth, linksOf, present)) found.push(veth);
+  for (const veth of veths) if (isWholeVeth(veth, linksOf, present)) found.push(veth);
   // Links nobody wants any more, in the namespaces where the fabric makes them.
-  const names = new Set(veths.map(keyOf));
+  const keys = new Set(veths.map(keyOf));
   for (const netns of new Set(veths.map((veth) => veth.netns))) {
     for (const link of linksOf(netns)) {
       const stray: VethItem = {
@@ -56,7 +60,7 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
         guest: false,
         peer: { netns: "", name: "", mac: "", mtu: 0, up: false },
       };
-      if (link.kind === "veth" && isOurs(link.name) && !names.has(keyOf(stray))) found.push(stray);
+      if (link.kind === "veth" && isOurs(link.name) && !keys.has(keyOf(stray))) found.push(stray);
     }
   }
   for (const item of planned) {
@@ -70,7 +74,7 @@ export function observe(cid: string, wanted: Items, handles: Handles, memory: Ch
 const isOurs = (name: string): boolean => /^(eni\d+|vpc-[0-9a-f]{10}|eks-[0-9a-f]{10})$/.test(name);
 
 /** The near end is the planned one, and the far end is where the plan has it (a guest's end: its namespace is there). */
-function isWhole(veth: VethItem, linksOf: (netns: string) => Link[], present: ReadonlySet<string>): boolean {
+function isWholeVeth(veth: VethItem, linksOf: (netns: string) => Link[], present: ReadonlySet<string>): boolean {
   const near = linksOf(veth.netns).find((link) => link.name === veth.name);
   if (near === undefined || !near.up || near.alias !== veth.alias || near.mac !== veth.mac) return false;
   if (veth.guest) return present.has(veth.peer.netns);
