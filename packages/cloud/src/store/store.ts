@@ -3,7 +3,7 @@
  * `transaction`: all of it reaches the file before the call returns (WAL; survives kill -9), or none of it happened.
  * One process owns the file, so a read after a write always sees it.
  */
-import { mkdirSync } from "node:fs";
+import { chmodSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 
@@ -23,6 +23,8 @@ export class Store<Kinds extends Record<string, Stored>> {
   constructor(path: string) {
     if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true });
     this.#db = new DatabaseSync(path);
+    // Credentials of roles are in it.
+    if (path !== ":memory:") chmodSync(path, 0o600);
     this.#db.exec(`
       PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
       CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (kind, id));
