@@ -66,7 +66,7 @@ for (const [policy, codes, outcome, started] of [
   ["Never", [0, 3], "failed", []],
   ["Never", [0, 0], "succeeded", []],
 ] as const) {
-  test(`restartPolicy ${policy} with exit codes ${codes}: ${outcome}`, () => {
+  test(`restartPolicy ${policy} with exit codes ${codes.join(" and ")}: ${outcome}`, () => {
     const views = new Map([view("a", { exitCode: codes[0] }), view("b", { exitCode: codes[1] })]);
     const plan = planContainers(spec({ restartPolicy: policy }), views);
     assert.equal(plan.outcome, outcome);

@@ -5,7 +5,7 @@
  * Read next: `pod-worker.ts` (one pod), `node-agent.ts` (the node itself), `server.ts` (port 10250).
  */
 import { readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { KubeClient } from "@underlay/kube/client";
 import { EventRecorder } from "@underlay/kube/events";
 import { Informer } from "@underlay/kube/informer";
@@ -19,12 +19,14 @@ import { Cni } from "./cni.ts";
 import type { KubeletContext } from "./kubelet-context.ts";
 import { NodeAgent } from "./node-agent.ts";
 import { ObjectCache } from "./object-cache.ts";
-import type { Places } from "./places.ts";
+import { podLogDir, type Places } from "./places.ts";
 import { PodWorker } from "./pod-worker.ts";
 import { listSandboxes, removeSandbox } from "./sandbox.ts";
 import { startServer } from "./server.ts";
+import { removePodFolder } from "./volumes.ts";
 
-const parallelPods = 8;
+/** Pods worked on at once. Far more than cores: a sync mostly waits, and a hanging CNI plugin must not keep the pods that would mend it waiting. */
+const parallelPods = 48;
 /** A worker that stays busy longer than this (a slow hook, a slow plugin) is only logged. */
 const slowSyncMs = 30_000;
 
@@ -140,11 +142,19 @@ export class Kubelet {
           this.context.log.warn("cannot give back a lost attachment", { pod: attachment.podName, err }),
         );
     }
-    for (const record of await listSandboxes(this.context.places)) {
+    const { places, log } = this.context;
+    for (const record of await listSandboxes(places)) {
       if (this.workers.has(record.uid)) continue;
-      this.context.log.info("removing sandbox without pod", { pod: `${record.namespace}/${record.name}` });
-      await removeSandbox(record.uid, this.context.places, this.context.cni).catch((err: unknown) =>
-        this.context.log.warn("cannot remove sandbox", { pod: `${record.namespace}/${record.name}`, err }),
+      log.info("removing sandbox without pod", { pod: `${record.namespace}/${record.name}` });
+      await removeSandbox(record.uid, places, cni).catch((err: unknown) =>
+        log.warn("cannot remove sandbox", { pod: `${record.namespace}/${record.name}`, err }),
+      );
+      await rm(podLogDir(places, record), { recursive: true, force: true });
+    }
+    for (const uid of await readdir(places.pods)) {
+      if (this.workers.has(uid)) continue;
+      await removePodFolder(uid, places).catch((err: unknown) =>
+        log.warn("cannot remove a pod's folder", { uid, err }),
       );
     }
   }

@@ -27,7 +27,7 @@ import { createSandbox, findSandbox, removeSandbox, type Sandbox } from "./sandb
 import type { ContainerState } from "./shim-client.ts";
 import { StatusWriter } from "./status-writer.ts";
 import { terminationMessage } from "./termination-message.ts";
-import { MountError, prepareVolumes, refreshVolumes, removeVolumes, type VolumeSources } from "./volumes.ts";
+import { MountError, prepareVolumes, refreshVolumes, removePodFolder, type VolumeSources } from "./volumes.ts";
 
 const refreshMs = 60_000;
 const sigterm = 15;
@@ -411,7 +411,7 @@ export class PodWorker {
     const { namespace = "", name = "" } = this.pod.metadata;
     if (!this.#deleted) await this.#status.flush();
     this.#status.stop();
-    await removeVolumes(this.pod, places);
+    await removePodFolder(this.#uid(), places);
     await rm(podLogDir(places, this.#identity()), { recursive: true, force: true });
     this.#cache.forgetPod(this.#uid());
     backOff.forget(this.#uid());

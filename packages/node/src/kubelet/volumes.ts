@@ -3,11 +3,24 @@
  * Files of ConfigMap, Secret, downward API and projected volumes are swapped all at once through `..data`, as upstream's atomic writer
  * does, so that a reader never sees half an update.
  */
-import { chmod, chown, lchown, mkdir, readdir, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  lchown,
+  mkdir,
+  readFile,
+  readdir,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ConfigMap, Pod, Secret, Volume } from "@underlay/kube/objects";
 import { fieldValue, resourceFieldValue } from "./downward.ts";
-import { volumeDir, type Places } from "./places.ts";
+import { podDir, volumeDir, type Places } from "./places.ts";
 import { run } from "./shim-client.ts";
 
 export type VolumeSources = {
@@ -277,13 +290,12 @@ async function writeAtomically(dir: string, files: Map<string, File>, fsGroup: n
   written.set(dir, print);
 }
 
-/** Removes everything of the pod; memory volumes are unmounted first. */
-export async function removeVolumes(pod: Pod, places: Places): Promise<void> {
-  const uid = pod.metadata.uid ?? "";
-  for (const volume of pod.spec?.volumes ?? []) {
-    if (volume.emptyDir?.medium === "Memory")
-      await run("umount", [volumeDir(places, uid, "empty-dir", volume.name)]).catch(() => {});
-  }
-  for (const key of written.keys()) if (key.includes(`/${uid}/`)) written.delete(key);
-  await rm(join(places.pods, uid), { recursive: true, force: true });
+/** Removes everything of a pod from the node's disk; what is mounted there (memory volumes) is unmounted first. */
+export async function removePodFolder(uid: string, places: Places): Promise<void> {
+  const folder = `${podDir(places, uid)}/`;
+  const mounts = (await readFile("/proc/self/mounts", "utf8")).split("\n").map((line) => line.split(" ")[1] ?? "");
+  for (const mount of mounts.filter((path) => path.startsWith(folder)).reverse())
+    await run("umount", ["-l", mount]).catch(() => {});
+  for (const key of written.keys()) if (key.startsWith(folder)) written.delete(key);
+  await rm(folder, { recursive: true, force: true });
 }

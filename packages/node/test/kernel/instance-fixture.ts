@@ -251,7 +251,7 @@ async function openStream(
   const credentials = await config.credentials?.(false);
   const { ca } = config.tls;
   const { cert, key } = { ...config.tls, ...credentials };
-  const url = `${config.server.replace("https", "wss")}/api/v1/namespaces/default/pods/${pod}/${what}?${query}`;
+  const url = `${config.server.replace("https", "wss")}/api/v1/namespaces/default/pods/${pod}/${what}?${query.toString()}`;
   const socket = new WebSocket(url, [protocol], { ca, cert, key });
   const channels = new Map<number, Buffer[]>();
   socket.on("message", (data: Buffer) => {

@@ -212,6 +212,20 @@ describe("kubelet", { skip: missingForInstance() ?? false }, () => {
     assert.equal(first(again)?.lastState?.terminated?.exitCode, 137);
   });
 
+  test("a pod that was deleted while there was no kubelet is taken away by the next one", async () => {
+    const volumes = { volumes: [{ name: "tmp", emptyDir: { medium: "Memory" } }] };
+    await one("forgotten", ticker, { volumeMounts: [{ name: "tmp", mountPath: "/tmp" }] }, volumes);
+    const pod = await podWhen("forgotten", "Ready", ready);
+    const uid = pod.metadata.uid ?? "";
+    const kubelet = await until("the kubelet", () => instance.kubeletPid());
+    process.kill(kubelet, "SIGSTOP");
+    await instance.client.delete(pods, "forgotten", { ...inDefault, gracePeriodSeconds: 0 });
+    await gone("forgotten");
+    process.kill(kubelet, "SIGKILL");
+    await until("its sandbox to go", () => !listFolder(instance.path("/run/underlay/pods")).includes(uid));
+    await until("its folder to go", () => !listFolder(instance.path("/var/lib/kubelet/pods")).includes(uid));
+  });
+
   test("deletion is graceful and leaves nothing", async () => {
     const all = await instance.client.list(pods, inDefault);
     for (const pod of all.items)
