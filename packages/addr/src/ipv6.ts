@@ -16,7 +16,8 @@ export function findIpv6(text: string): Ipv6 | undefined {
   const missing = 8 - head.length - tail.length;
   if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
   let value = 0n;
-  for (const group of [...head, ...Array.from({ length: missing }, () => 0), ...tail]) value = (value << 16n) | BigInt(group);
+  for (const group of [...head, ...Array.from({ length: missing }, () => 0), ...tail])
+    value = (value << 16n) | BigInt(group);
   return value as Ipv6;
 }
 
