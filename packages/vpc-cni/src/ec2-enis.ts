@@ -41,6 +41,17 @@ export type EniFacts = {
   /** The instance it is attached to, if any. */
   readonly instanceId: string | undefined;
   readonly deleteOnTermination: boolean;
+  /** Idle timeouts somebody set on it; undefined when they are EC2's defaults. */
+  readonly connectionTracking: ConnectionTracking | undefined;
+};
+
+export type ConnectionTracking = NonNullable<NetworkInterface["ConnectionTrackingConfiguration"]>;
+
+export type NewEni = {
+  /** Secondary addresses. */
+  readonly count: number;
+  readonly securityGroups: readonly string[];
+  readonly connectionTracking?: ConnectionTracking | undefined;
 };
 
 export class Ec2Enis {
@@ -90,9 +101,9 @@ export class Ec2Enis {
     }));
   }
 
-  /** A new ENI with `count` secondary addresses, attached at the lowest free device number. Returns its id. */
-  async createAndAttach(count: number, securityGroups: readonly string[]): Promise<string> {
-    const eniId = await this.#create(count, securityGroups);
+  /** A new ENI, attached at the lowest free device number. Returns its id. */
+  async createAndAttach(wanted: NewEni): Promise<string> {
+    const eniId = await this.#create(wanted);
     let attachmentId: string;
     try {
       attachmentId = await this.#attach(eniId);
@@ -207,7 +218,7 @@ export class Ec2Enis {
     return deleted;
   }
 
-  async #create(count: number, groups: readonly string[]): Promise<string> {
+  async #create({ count, securityGroups, connectionTracking }: NewEni): Promise<string> {
     const { instance } = this.#o;
     const subnets = await this.#subnets();
     let last: unknown = new Error(
@@ -217,8 +228,9 @@ export class Ec2Enis {
       try {
         const answer = await this.#call("CreateNetworkInterface", {
           Description: descriptionPrefix + instance.instanceId,
-          Groups: [...groups],
+          Groups: [...securityGroups],
           SubnetId,
+          ...(connectionTracking === undefined ? {} : { ConnectionTrackingSpecification: connectionTracking }),
           SecondaryPrivateIpAddressCount: count,
           TagSpecifications: [
             {
@@ -328,6 +340,7 @@ function factsOf(eni: NetworkInterface): EniFacts {
     attachmentId: eni.Attachment?.AttachmentId,
     instanceId: eni.Attachment?.InstanceId,
     deleteOnTermination: eni.Attachment?.DeleteOnTermination ?? false,
+    connectionTracking: eni.ConnectionTrackingConfiguration,
   };
 }
 

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { Datastore } from "./datastore.ts";
 import {
   planAddressRelease,
+  planDrain,
   planEniRemoval,
   planGrowth,
   viewPool,
@@ -251,4 +252,14 @@ test("planGrowth() passes over an ENI whose subnet is empty", () => {
   node.run(1);
   assert.deepEqual(planGrowth(node.view(), ips(4, 0)).steps, [{ do: "assign-addresses", eniId: "eni-0", count: 2 }]);
   assert.deepEqual(planGrowth(node.view(), ips(4, 0), new Set(["eni-0"])).steps, [{ do: "attach-eni", count: 2 }]);
+});
+
+test("planDrain() gives back what an excluded ENI no longer needs, and its pods keep theirs", () => {
+  const node = new Node(types["m5.large"], ips(0, 3));
+  node.run(2);
+  const [primary] = node.store.enis();
+  assert.ok(primary);
+  assert.deepEqual(planDrain(node.view()), []);
+  primary.excluded = true;
+  assert.deepEqual(planDrain(node.view()), [{ do: "unassign-addresses", eniId: "eni-0", addresses: ["10.0.0.4"] }]);
 });

@@ -129,6 +129,13 @@ export function planAddressRelease(view: PoolView, targets: PoolTargets): PoolPl
   };
 }
 
+/** What excluded ENIs can give back: every address whose pod is gone and whose cooldown is over. */
+export function planDrain(view: PoolView): readonly PoolStep[] {
+  return view.enis
+    .filter((eni) => eni.excluded && eni.free.length > 0)
+    .map((eni) => ({ do: "unassign-addresses", eniId: eni.eniId, addresses: eni.free }));
+}
+
 /** At most one ENI to detach and delete; the youngest that may go. */
 export function planEniRemoval(view: PoolView, targets: PoolTargets, now: number): PoolPlan {
   const totals = sum(view);

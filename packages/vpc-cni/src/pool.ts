@@ -14,7 +14,15 @@ import { readAttachedEnis, readSecurityGroups, type AttachedEni, type Instance }
 import type { Metrics } from "./metrics.ts";
 import { podSuffix, routeTableOf } from "./names.ts";
 import { unplumbPod } from "./pod-network.ts";
-import { planAddressRelease, planEniRemoval, planGrowth, viewPool, type PoolStep, type PoolView } from "./pool-plan.ts";
+import {
+  planAddressRelease,
+  planDrain,
+  planEniRemoval,
+  planGrowth,
+  viewPool,
+  type PoolStep,
+  type PoolView,
+} from "./pool-plan.ts";
 import { compareAddresses, compareWithMetadata } from "./reconcile.ts";
 import type { Settings } from "./settings.ts";
 import { isExcludedSubnet } from "./subnet-choice.ts";
@@ -45,6 +53,8 @@ export class Pool {
   readonly #o: PoolOptions;
   readonly #unmanaged = new Set<string>();
   readonly #freedAt = new Map<string, number>();
+  /** The primary's, copied to every new ENI. */
+  #connectionTracking: EniFacts["connectionTracking"];
   #vanished: ReadonlySet<string> = new Set();
   #pausedUntil = -Infinity;
   #pausedBecause = "";
@@ -134,6 +144,7 @@ export class Pool {
       steps.push(...plan.steps);
       this.#lastAddressRelease = clock.now();
     }
+    steps.push(...planDrain(this.view()));
     await this.#applyAll(steps);
     const removal = planEniRemoval(this.view(), settings, clock.now());
     if (removal.steps.length > 0) log.info("freeing an ENI", { because: removal.because });
@@ -223,6 +234,7 @@ export class Pool {
       const known = facts.find((one) => one.eniId === eni.eniId);
       if (!known) continue;
       const primary = eni.mac === instance.primaryMac;
+      if (primary) this.#connectionTracking = known.connectionTracking;
       if (!enis.isManaged(known, primary)) {
         this.#unmanaged.add(eni.eniId);
         continue;
@@ -316,7 +328,11 @@ export class Pool {
         return this.#assign(step.eniId, step.count);
       case "attach-eni": {
         const groups = await readSecurityGroups(imds, instance.primaryMac);
-        const eniId = await enis.createAndAttach(step.count, groups);
+        const eniId = await enis.createAndAttach({
+          count: step.count,
+          securityGroups: groups,
+          connectionTracking: this.#connectionTracking,
+        });
         return this.#awaitAttached(eniId);
       }
       case "unassign-addresses": {

@@ -7,6 +7,11 @@ import { CloudNode, until } from "./cloud-node.ts";
 let node: CloudNode;
 before(async () => {
   node = await CloudNode.start();
+  const [primary] = await node.enis();
+  await node.ec2.send("ModifyNetworkInterfaceAttribute", {
+    NetworkInterfaceId: primary?.NetworkInterfaceId ?? "",
+    ConnectionTrackingSpecification: { TcpEstablishedTimeout: 350 },
+  });
   await node.startIpamd();
 });
 after(() => node.close());
@@ -33,6 +38,7 @@ test("a fresh node has one ENI full of addresses, the first pod brings the next"
   const eni = (await node.enis())[1];
   assert.equal(eni?.Description, `aws-K8S-${node.instanceId}`);
   assert.equal(eni?.Attachment?.DeleteOnTermination, true);
+  assert.equal(eni?.ConnectionTrackingConfiguration?.TcpEstablishedTimeout, 350, "copied from the primary");
   const tags = Object.fromEntries((eni?.TagSet ?? []).map((tag) => [tag.Key, tag.Value]));
   assert.equal(tags["node.k8s.amazonaws.com/instance_id"], node.instanceId);
   assert.equal(tags["cluster.k8s.amazonaws.com/name"], "test");
