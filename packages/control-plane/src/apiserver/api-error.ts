@@ -31,8 +31,14 @@ export class ApiError extends Error {
     super(message);
     this.name = "ApiError";
     this.status = {
-      kind: "Status", apiVersion: "v1", metadata: {}, status: "Failure", message, reason,
-      ...(details === undefined ? {} : { details }), code,
+      kind: "Status",
+      apiVersion: "v1",
+      metadata: {},
+      status: "Failure",
+      message,
+      reason,
+      ...(details === undefined ? {} : { details }),
+      code,
     };
   }
 }
@@ -40,7 +46,9 @@ export class ApiError extends Error {
 type Named = Pick<ResourceInfo, "group" | "plural">;
 const qualified = (info: Named): string => (info.group === "" ? info.plural : `${info.plural}.${info.group}`);
 const details = (info: Named, name: string): StatusDetails => ({
-  ...(name === "" ? {} : { name }), ...(info.group === "" ? {} : { group: info.group }), kind: info.plural,
+  ...(name === "" ? {} : { name }),
+  ...(info.group === "" ? {} : { group: info.group }),
+  kind: info.plural,
 });
 
 export const notFound = (info: Named, name: string): ApiError =>
@@ -48,15 +56,20 @@ export const notFound = (info: Named, name: string): ApiError =>
 export const alreadyExists = (info: Named, name: string): ApiError =>
   new ApiError(409, "AlreadyExists", `${qualified(info)} "${name}" already exists`, details(info, name));
 export const conflict = (info: Named, name: string, why?: string): ApiError =>
-  new ApiError(409, "Conflict",
+  new ApiError(
+    409,
+    "Conflict",
     `Operation cannot be fulfilled on ${qualified(info)} "${name}": ` +
       (why ?? "the object has been modified; please apply your changes to the latest version and try again"),
-    details(info, name));
+    details(info, name),
+  );
 export const badRequest = (message: string): ApiError => new ApiError(400, "BadRequest", message);
 export const unauthorized = (): ApiError => new ApiError(401, "Unauthorized", "Unauthorized");
 export const forbidden = (info: Named, name: string, why: string, causes?: StatusCause[]): ApiError =>
-  new ApiError(403, "Forbidden", `${qualified(info)}${name === "" ? "" : ` "${name}"`} is forbidden: ${why}`,
-    { ...details(info, name), ...(causes === undefined ? {} : { causes }) });
+  new ApiError(403, "Forbidden", `${qualified(info)}${name === "" ? "" : ` "${name}"`} is forbidden: ${why}`, {
+    ...details(info, name),
+    ...(causes === undefined ? {} : { causes }),
+  });
 export const methodNotAllowed = (): ApiError =>
   new ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {});
 export const unsupportedMediaType = (message: string): ApiError => new ApiError(415, "UnsupportedMediaType", message);
@@ -68,7 +81,16 @@ export const resourceNotServed = (): ApiError =>
 export const tooManyRequests = (message: string, retryAfterSeconds: number, causes?: StatusCause[]): ApiError =>
   new ApiError(429, "TooManyRequests", message, { retryAfterSeconds, ...(causes === undefined ? {} : { causes }) });
 
-export type FieldErrorType = "Required" | "Invalid" | "NotSupported" | "Duplicate" | "Forbidden" | "TooLong" | "TooMany" | "NotFound" | "TypeInvalid";
+export type FieldErrorType =
+  | "Required"
+  | "Invalid"
+  | "NotSupported"
+  | "Duplicate"
+  | "Forbidden"
+  | "TooLong"
+  | "TooMany"
+  | "NotFound"
+  | "TypeInvalid";
 /** One thing wrong at one field path; `detail` is upstream's text after the type's own words. */
 export type FieldError = { type: FieldErrorType; field: string; value?: unknown; detail?: string };
 
@@ -105,10 +127,15 @@ export function invalid(info: { group: string; kind: string }, name: string, err
   const texts = errors.map((e) => `${e.field}: ${fieldErrorText(e)}`);
   const unique = [...new Set(texts)];
   const kind = info.group === "" ? info.kind : `${info.kind}.${info.group}`;
-  return new ApiError(422, "Invalid",
+  return new ApiError(
+    422,
+    "Invalid",
     `${kind} "${name}" is invalid: ${unique.length === 1 ? unique[0] : `[${unique.join(", ")}]`}`,
     {
-      ...(name === "" ? {} : { name }), ...(info.group === "" ? {} : { group: info.group }), kind: info.kind,
+      ...(name === "" ? {} : { name }),
+      ...(info.group === "" ? {} : { group: info.group }),
+      kind: info.kind,
       causes: errors.map((e) => ({ reason: words[e.type][0], message: fieldErrorText(e), field: e.field })),
-    });
+    },
+  );
 }

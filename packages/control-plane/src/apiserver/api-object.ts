@@ -1,12 +1,28 @@
+import type { Stored } from "./stored.ts";
+
+/** A JSON value of an object whose kind the reader knows and the type system does not. */
+export type AnyJson = Stored;
+export type JsonObject = Record<string, AnyJson>;
+
 /** A Kubernetes object as JSON has it. Kinds are many and open, so fields beyond metadata are read by those who know the kind. */
-export type ApiObject = { apiVersion: string; kind: string; metadata: ObjectMeta; [field: string]: any };
+export type ApiObject = { apiVersion: string; kind: string; metadata: ObjectMeta; [field: string]: AnyJson };
 
 export type OwnerReference = {
-  apiVersion: string; kind: string; name: string; uid: string; controller?: boolean; blockOwnerDeletion?: boolean;
+  apiVersion: string;
+  kind: string;
+  name: string;
+  uid: string;
+  controller?: boolean;
+  blockOwnerDeletion?: boolean;
 };
 export type ManagedFieldsEntry = {
-  manager?: string; operation?: string; apiVersion?: string; time?: string; fieldsType?: string;
-  fieldsV1?: Record<string, any>; subresource?: string;
+  manager?: string;
+  operation?: string;
+  apiVersion?: string;
+  time?: string;
+  fieldsType?: string;
+  fieldsV1?: JsonObject;
+  subresource?: string;
 };
 export type ObjectMeta = {
   name: string;

@@ -25,10 +25,13 @@ try {
   }
   const stop = (signal: string): void => {
     log.info("stopping", { signal });
-    server.close().then(() => process.exit(0), (err: unknown) => {
-      log.error("could not stop cleanly", { err });
-      process.exit(1);
-    });
+    server.close().then(
+      () => process.exit(0),
+      (err: unknown) => {
+        log.error("could not stop cleanly", { err });
+        process.exit(1);
+      },
+    );
   };
   process.on("SIGTERM", () => stop("SIGTERM"));
   process.on("SIGINT", () => stop("SIGINT"));

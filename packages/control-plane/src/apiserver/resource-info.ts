@@ -3,7 +3,7 @@
  * here; custom resources add theirs at run time (`custom` is set). Behaviour of a kind is not here: see registry/.
  */
 import type { FieldError } from "./api-error.ts";
-import type { ApiObject } from "./api-object.ts";
+import type { ApiObject, JsonObject } from "./api-object.ts";
 
 export type Verb = "get" | "list" | "watch" | "create" | "update" | "patch" | "delete" | "deletecollection";
 
@@ -42,10 +42,21 @@ export type ResourceInfo = {
 export type CustomKind = {
   readonly crd: string;
   /** The version's openAPIV3Schema (JSON), for server-side apply's list types and OpenAPI. */
-  readonly openAPIV3Schema: Record<string, any> | undefined;
+  readonly openAPIV3Schema: JsonObject | undefined;
   readonly hasStatus: boolean;
-  readonly scale?: { readonly specReplicasPath: string; readonly statusReplicasPath: string; readonly labelSelectorPath?: string };
-  readonly printerColumns: readonly { name: string; type: string; format?: string; description?: string; priority?: number; jsonPath: string }[];
+  readonly scale?: {
+    readonly specReplicasPath: string;
+    readonly statusReplicasPath: string;
+    readonly labelSelectorPath?: string;
+  };
+  readonly printerColumns: readonly {
+    name: string;
+    type: string;
+    format?: string;
+    description?: string;
+    priority?: number;
+    jsonPath: string;
+  }[];
   /** JSON paths (`.spec.color`) usable in field selectors. */
   readonly selectableFields: readonly string[];
   /** Removes what the schema does not know; returns their paths (`spec.bogus`). Changes the object in place. */
@@ -62,15 +73,29 @@ export const groupVersion = (info: { group: string; version: string }): string =
 
 const every: readonly Verb[] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const statusOf = (kind: string): SubresourceInfo => ({ name: "status", kind, verbs: ["get", "patch", "update"] });
-const scale: SubresourceInfo = { name: "scale", kind: "Scale", group: "autoscaling", version: "v1", verbs: ["get", "patch", "update"] };
-const connect = (name: string, kind: string, verbs: readonly string[] = ["create", "get"]): SubresourceInfo => ({ name, kind, verbs });
+const scale: SubresourceInfo = {
+  name: "scale",
+  kind: "Scale",
+  group: "autoscaling",
+  version: "v1",
+  verbs: ["get", "patch", "update"],
+};
+const connect = (name: string, kind: string, verbs: readonly string[] = ["create", "get"]): SubresourceInfo => ({
+  name,
+  kind,
+  verbs,
+});
 const proxyVerbs = ["create", "delete", "get", "patch", "update"];
 
 const packages: Record<string, string> = {
-  "": "core", "rbac.authorization.k8s.io": "rbac", "authentication.k8s.io": "authentication", "authorization.k8s.io": "authorization",
+  "": "core",
+  "rbac.authorization.k8s.io": "rbac",
+  "authentication.k8s.io": "authentication",
+  "authorization.k8s.io": "authorization",
 };
 function schemaName(group: string, version: string, kind: string): string {
-  if (group === "apiextensions.k8s.io") return `io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.${version}.${kind}`;
+  if (group === "apiextensions.k8s.io")
+    return `io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.${version}.${kind}`;
   if (group === "apiregistration.k8s.io") return `io.k8s.kube-aggregator.pkg.apis.apiregistration.${version}.${kind}`;
   return `io.k8s.api.${packages[group] ?? group.split(".")[0]}.${version}.${kind}`;
 }
@@ -88,7 +113,10 @@ type Options = {
 };
 function builtin(group: string, version: string, kind: string, plural: string, o: Options = {}): ResourceInfo {
   return {
-    group, version, kind, plural,
+    group,
+    version,
+    kind,
+    plural,
     singular: kind.toLowerCase(),
     listKind: `${kind}List`,
     namespaced: o.cluster !== true,
@@ -112,14 +140,24 @@ export const builtinResources: readonly ResourceInfo[] = [
   builtin("", "v1", "Event", "events", { short: ["ev"] }),
   builtin("", "v1", "LimitRange", "limitranges", { short: ["limits"] }),
   builtin("", "v1", "Namespace", "namespaces", {
-    cluster: true, short: ["ns"], status: true, verbs: ["create", "delete", "get", "list", "patch", "update", "watch"],
+    cluster: true,
+    short: ["ns"],
+    status: true,
+    verbs: ["create", "delete", "get", "list", "patch", "update", "watch"],
     sub: [{ name: "finalize", kind: "Namespace", verbs: ["update"] }],
   }),
-  builtin("", "v1", "Node", "nodes", { cluster: true, short: ["no"], status: true, sub: [connect("proxy", "NodeProxyOptions", proxyVerbs)] }),
+  builtin("", "v1", "Node", "nodes", {
+    cluster: true,
+    short: ["no"],
+    status: true,
+    sub: [connect("proxy", "NodeProxyOptions", proxyVerbs)],
+  }),
   builtin("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", { short: ["pvc"], status: true }),
   builtin("", "v1", "PersistentVolume", "persistentvolumes", { cluster: true, short: ["pv"], status: true }),
   builtin("", "v1", "Pod", "pods", {
-    short: ["po"], categories: all, status: true,
+    short: ["po"],
+    categories: all,
+    status: true,
     sub: [
       connect("attach", "PodAttachOptions"),
       { name: "binding", kind: "Binding", verbs: ["create"] },
@@ -133,7 +171,12 @@ export const builtinResources: readonly ResourceInfo[] = [
     ],
   }),
   builtin("", "v1", "PodTemplate", "podtemplates"),
-  builtin("", "v1", "ReplicationController", "replicationcontrollers", { short: ["rc"], categories: all, status: true, scale: true }),
+  builtin("", "v1", "ReplicationController", "replicationcontrollers", {
+    short: ["rc"],
+    categories: all,
+    status: true,
+    scale: true,
+  }),
   builtin("", "v1", "ResourceQuota", "resourcequotas", { short: ["quota"], status: true }),
   builtin("", "v1", "Secret", "secrets"),
   builtin("", "v1", "ServiceAccount", "serviceaccounts", {
@@ -141,10 +184,17 @@ export const builtinResources: readonly ResourceInfo[] = [
     sub: [{ name: "token", kind: "TokenRequest", group: "authentication.k8s.io", version: "v1", verbs: ["create"] }],
   }),
   builtin("", "v1", "Service", "services", {
-    short: ["svc"], categories: all, status: true, sub: [connect("proxy", "ServiceProxyOptions", proxyVerbs)],
+    short: ["svc"],
+    categories: all,
+    status: true,
+    sub: [connect("proxy", "ServiceProxyOptions", proxyVerbs)],
   }),
 
-  builtin("apiregistration.k8s.io", "v1", "APIService", "apiservices", { cluster: true, categories: ["api-extensions"], status: true }),
+  builtin("apiregistration.k8s.io", "v1", "APIService", "apiservices", {
+    cluster: true,
+    categories: ["api-extensions"],
+    status: true,
+  }),
 
   builtin("apps", "v1", "ControllerRevision", "controllerrevisions"),
   builtin("apps", "v1", "DaemonSet", "daemonsets", { short: ["ds"], categories: all, status: true }),
@@ -158,17 +208,32 @@ export const builtinResources: readonly ResourceInfo[] = [
   builtin("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", { cluster: true, virtual: true }),
 
   builtin("authorization.k8s.io", "v1", "LocalSubjectAccessReview", "localsubjectaccessreviews", { virtual: true }),
-  builtin("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", { cluster: true, virtual: true }),
-  builtin("authorization.k8s.io", "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", { cluster: true, virtual: true }),
-  builtin("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", { cluster: true, virtual: true }),
+  builtin("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", {
+    cluster: true,
+    virtual: true,
+  }),
+  builtin("authorization.k8s.io", "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", {
+    cluster: true,
+    virtual: true,
+  }),
+  builtin("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", {
+    cluster: true,
+    virtual: true,
+  }),
 
-  builtin("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", { short: ["hpa"], categories: all, status: true }),
+  builtin("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", {
+    short: ["hpa"],
+    categories: all,
+    status: true,
+  }),
 
   builtin("batch", "v1", "CronJob", "cronjobs", { short: ["cj"], categories: all, status: true }),
   builtin("batch", "v1", "Job", "jobs", { categories: all, status: true }),
 
   builtin("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", {
-    cluster: true, short: ["csr"], status: true,
+    cluster: true,
+    short: ["csr"],
+    status: true,
     sub: [{ name: "approval", kind: "CertificateSigningRequest", verbs: ["get", "patch", "update"] }],
   }),
 
@@ -191,11 +256,20 @@ export const builtinResources: readonly ResourceInfo[] = [
   builtin("storage.k8s.io", "v1", "StorageClass", "storageclasses", { cluster: true, short: ["sc"] }),
   builtin("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", { cluster: true, status: true }),
 
-  builtin("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", { cluster: true, categories: ["api-extensions"] }),
-  builtin("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", { cluster: true, categories: ["api-extensions"] }),
+  builtin("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", {
+    cluster: true,
+    categories: ["api-extensions"],
+  }),
+  builtin("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", {
+    cluster: true,
+    categories: ["api-extensions"],
+  }),
 
   builtin("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", {
-    cluster: true, short: ["crd", "crds"], categories: ["api-extensions"], status: true,
+    cluster: true,
+    short: ["crd", "crds"],
+    categories: ["api-extensions"],
+    status: true,
   }),
 
   builtin("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", { cluster: true, short: ["pc"] }),

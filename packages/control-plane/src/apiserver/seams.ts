@@ -62,7 +62,11 @@ export type HttpQuestion = {
   readonly headers: IncomingHttpHeaders;
   readonly user: UserInfo;
 };
-export type HttpAnswer = { readonly status: number; readonly headers: Record<string, string>; readonly body: string | Buffer };
+export type HttpAnswer = {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly body: string | Buffer;
+};
 
 export type TableOptions = {
   /** `v1` or `v1beta1` of meta.k8s.io, as the client asked. */
@@ -91,7 +95,9 @@ export type Seams = {
   readonly decodeProtobuf: (body: Buffer, info: ResourceInfo | undefined) => ApiObject;
 
   /** auth/: `createAuth(context)`. Client certificate, bearer tokens, impersonation. undefined → 401. Anonymous is a user. */
-  readonly authenticate: (request: IncomingMessage & { socket: TLSSocket | IncomingMessage["socket"] }) => Promise<UserInfo | undefined>;
+  readonly authenticate: (
+    request: IncomingMessage & { socket: TLSSocket | IncomingMessage["socket"] },
+  ) => Promise<UserInfo | undefined>;
   readonly authorize: (user: UserInfo, attributes: RequestAttributes) => Promise<Decision>;
   /** auth/: creates on virtual kinds: TokenReview, SelfSubjectReview, *AccessReview, SelfSubjectRulesReview. Returns the answer (201). */
   readonly review: (user: UserInfo, info: ResourceInfo, namespace: string, object: ApiObject) => Promise<ApiObject>;
@@ -101,11 +107,19 @@ export type Seams = {
   readonly wellKnown: (question: HttpQuestion) => HttpAnswer | undefined;
 
   /** admission/: `createAdmission(context)`. Built-in mutations and mutating webhooks; returns the object to go on with. */
-  readonly admitMutating: (request: AdmissionRequest, prepare: (object: ApiObject) => ApiObject) => Promise<ApiObject | undefined>;
+  readonly admitMutating: (
+    request: AdmissionRequest,
+    prepare: (object: ApiObject) => ApiObject,
+  ) => Promise<ApiObject | undefined>;
   readonly admitValidating: (request: AdmissionRequest) => Promise<void>;
 
   /** tables/: `createTables(context)`. The Table of objects already selected; list metadata is copied into it. */
-  readonly renderTable: (info: ResourceInfo, objects: readonly ApiObject[], listMetadata: Record<string, unknown>, options: TableOptions) => Record<string, unknown>;
+  readonly renderTable: (
+    info: ResourceInfo,
+    objects: readonly ApiObject[],
+    listMetadata: Record<string, unknown>,
+    options: TableOptions,
+  ) => Record<string, unknown>;
 
   /** discovery/: `createDiscovery(context)`: /api, /apis, /api/v1, /apis/G, /apis/G/V, aggregated by Accept; undefined when the path is none. */
   readonly discovery: (question: HttpQuestion) => HttpAnswer | undefined;
@@ -150,8 +164,19 @@ export type ObjectReader = {
 export type ObjectWriter = {
   create(info: ResourceInfo, object: ApiObject): Promise<ApiObject>;
   /** Reads, changes, writes; retries on conflict. `change` returns undefined to leave it. 404 is thrown. */
-  update(info: ResourceInfo, namespace: string, name: string, change: (current: ApiObject) => ApiObject | undefined, subresource?: "status"): Promise<ApiObject>;
-  delete(info: ResourceInfo, namespace: string, name: string, options?: { gracePeriodSeconds?: number; propagationPolicy?: string; uid?: string }): Promise<void>;
+  update(
+    info: ResourceInfo,
+    namespace: string,
+    name: string,
+    change: (current: ApiObject) => ApiObject | undefined,
+    subresource?: "status",
+  ): Promise<ApiObject>;
+  delete(
+    info: ResourceInfo,
+    namespace: string,
+    name: string,
+    options?: { gracePeriodSeconds?: number; propagationPolicy?: string; uid?: string },
+  ): Promise<void>;
 };
 
 /** Extra behaviour of one built-in kind, contributed by another folder (crd/ for CustomResourceDefinition). */

@@ -33,7 +33,10 @@ export type ApiServer = {
 };
 
 /** Starts serving on the host door; resolves when the cluster's first objects exist and kubeconfigs are written. */
-export async function startApiServer(settings: Settings, options: { log?: Log; now?: () => number } = {}): Promise<ApiServer> {
+export async function startApiServer(
+  settings: Settings,
+  options: { log?: Log; now?: () => number } = {},
+): Promise<ApiServer> {
   const log = options.log ?? createLog("apiserver");
   const now = options.now ?? Date.now;
   mkdirSync(settings.stateDir, { recursive: true });
@@ -41,17 +44,33 @@ export async function startApiServer(settings: Settings, options: { log?: Log; n
   const resources = createResourceTable();
   const selectable = (storage: string): readonly string[] =>
     resources.findStorage(storage)?.custom?.selectableFields.map((path) => path.replace(/^\./, "")) ?? [];
-  const store = new Store(join(settings.stateDir, "state.db"), { now, fieldsOf: (storage, object) => fieldsOf(storage, object, selectable(storage)) });
-  const services = createServiceAllocator(settings.serviceCidr, store.list("/services").map((entry) => JSON.parse(entry.json) as ApiObject));
+  const store = new Store(join(settings.stateDir, "state.db"), {
+    now,
+    fieldsOf: (storage, object) => fieldsOf(storage, object, selectable(storage)),
+  });
+  const services = createServiceAllocator(
+    settings.serviceCidr,
+    store.list("/services").map((entry) => JSON.parse(entry.json) as ApiObject),
+  );
   const strategies = createStrategies();
   // The registry calls admission, which reads through the registry's store: tied together once both exist.
   let seams: Seams | undefined;
   const registry = new Registry({
-    store, strategies, services, now,
-    admission: { admitMutating: (...args) => seams!.admitMutating(...args), admitValidating: (...args) => seams!.admitValidating(...args) },
+    store,
+    strategies,
+    services,
+    now,
+    admission: {
+      admitMutating: (...args) => seams!.admitMutating(...args),
+      admitValidating: (...args) => seams!.admitValidating(...args),
+    },
   });
   const context: ServerContext = {
-    settings, log, authority, resources, now,
+    settings,
+    log,
+    authority,
+    resources,
+    now,
     objects: createObjectReader(store),
     writer: createObjectWriter(registry, now),
     addStrategy: (key, strategy) => strategies.add(key, strategy),
@@ -63,7 +82,13 @@ export async function startApiServer(settings: Settings, options: { log?: Log; n
   const router = createRouter(context, registry, seams, { isReady: () => ready, version: versionOf(settings) });
   const serving = await issueServing(authority, servingNames(settings, services.nth(1)));
   const makeServer = (): Server => {
-    const server = createServer({ ...serving, ca: [authority.cert], requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] });
+    const server = createServer({
+      ...serving,
+      ca: [authority.cert],
+      requestCert: true,
+      rejectUnauthorized: false,
+      ALPNProtocols: ["http/1.1"],
+    });
     // Go keeps idle connections for 90 s; closing earlier from here would race with its next request.
     server.keepAliveTimeout = 120_000;
     server.requestTimeout = 0;
@@ -78,9 +103,16 @@ export async function startApiServer(settings: Settings, options: { log?: Log; n
     const server = makeServer();
     await new Promise<void>((resolve, reject) => {
       server.once("error", (cause: NodeJS.ErrnoException) => {
-        reject(new UnderlayError("apiserver-cannot-listen", `Cannot serve the Kubernetes API on ${address}:${port}: ${cause.code === "EADDRINUSE" ? "the address is in use" : cause.message}`, {
-          hint: "End what listens there, or give another kubePort in the settings", cause,
-        }));
+        reject(
+          new UnderlayError(
+            "apiserver-cannot-listen",
+            `Cannot serve the Kubernetes API on ${address}:${port}: ${cause.code === "EADDRINUSE" ? "the address is in use" : cause.message}`,
+            {
+              hint: "End what listens there, or give another kubePort in the settings",
+              cause,
+            },
+          ),
+        );
       });
       server.listen(port, address, resolve);
     });
@@ -101,10 +133,15 @@ export async function startApiServer(settings: Settings, options: { log?: Log; n
     async close() {
       stopExpiry();
       router.watches.closeAll();
-      await Promise.all(servers.map((server) => new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      })));
+      await Promise.all(
+        servers.map(
+          (server) =>
+            new Promise<void>((resolve) => {
+              server.close(() => resolve());
+              server.closeAllConnections();
+            }),
+        ),
+      );
       store.close();
     },
   };
@@ -113,7 +150,14 @@ export async function startApiServer(settings: Settings, options: { log?: Log; n
 function versionOf(settings: Settings): object {
   const [major = "1", minor = "33"] = settings.version.split(".");
   return {
-    major, minor, gitVersion: `v${major}.${minor}.3-eks-3025e55`, gitCommit: "unknown", gitTreeState: "clean", buildDate: "2025-07-15T00:00:00Z",
-    goVersion: `node${process.versions.node}`, compiler: "v8", platform: `linux/${process.arch === "arm64" ? "arm64" : "amd64"}`,
+    major,
+    minor,
+    gitVersion: `v${major}.${minor}.3-eks-3025e55`,
+    gitCommit: "unknown",
+    gitTreeState: "clean",
+    buildDate: "2025-07-15T00:00:00Z",
+    goVersion: `node${process.versions.node}`,
+    compiler: "v8",
+    platform: `linux/${process.arch === "arm64" ? "arm64" : "amd64"}`,
   };
 }

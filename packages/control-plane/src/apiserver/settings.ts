@@ -2,6 +2,7 @@
  * The settings file of the API server (ARCHITECTURE.md, "control plane start"), written by the cloud's EKS service.
  * Alone on any machine only `stateDir` is needed: everything else has a default, and without `netns` just the host door opens.
  */
+import type { JsonObject } from "./api-object.ts";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -27,7 +28,9 @@ export type Settings = {
   /** Issuer of service account tokens. */
   readonly oidcIssuer: string;
   /** How bearer tokens of `aws eks get-token` are verified; absent: they are refused. */
-  readonly sts: { readonly host: string; readonly connect: { readonly address: string; readonly port: number } } | undefined;
+  readonly sts:
+    | { readonly host: string; readonly connect: { readonly address: string; readonly port: number } }
+    | undefined;
   readonly accessEntriesFile: string | undefined;
   readonly time: { readonly scale: number };
 };
@@ -37,7 +40,7 @@ export function readSettings(file: string): Settings {
   return completeSettings(JSON.parse(readFileSync(file, "utf8")), file);
 }
 
-export function completeSettings(given: Record<string, any>, file = "settings"): Settings {
+export function completeSettings(given: JsonObject, file = "settings"): Settings {
   if (typeof given["stateDir"] !== "string") {
     throw new Error(`Cannot use ${file}: it has no stateDir; give a folder for the server's state`);
   }

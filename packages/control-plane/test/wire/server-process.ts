@@ -1,4 +1,5 @@
 /** A real API server process on a free port with a state folder of its own, and kubectl against it. */
+import type { AnyJson } from "../../src/apiserver/api-object.ts";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpsRequest } from "node:https";
@@ -63,9 +64,14 @@ export class ServerProcess {
   kubectl(args: string | readonly string[], input?: string): Promise<KubectlResult> {
     const argv = typeof args === "string" ? args.split(" ") : args;
     return new Promise((resolve) => {
-      const child = execFile("kubectl", [`--kubeconfig=${this.kubeconfig}`, `--cache-dir=${join(this.stateDir, "cache")}`, ...argv], { timeout: 60_000, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
-        resolve({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, stdout, stderr });
-      });
+      const child = execFile(
+        "kubectl",
+        [`--kubeconfig=${this.kubeconfig}`, `--cache-dir=${join(this.stateDir, "cache")}`, ...argv],
+        { timeout: 60_000, maxBuffer: 64 << 20 },
+        (error, stdout, stderr) => {
+          resolve({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, stdout, stderr });
+        },
+      );
       child.stdin!.end(input ?? "");
     });
   }
@@ -78,24 +84,57 @@ export class ServerProcess {
   }
 
   /** A bare request as admin. */
-  request(method: string, path: string, options: { body?: unknown; headers?: Record<string, string>; anonymous?: boolean } = {}): Promise<{ status: number; headers: Record<string, unknown>; text: string; json: any }> {
+  request(
+    method: string,
+    path: string,
+    options: { body?: unknown; headers?: Record<string, string>; anonymous?: boolean } = {},
+  ): Promise<{ status: number; headers: Record<string, unknown>; text: string; json: AnyJson }> {
     const { server, ca, cert, key } = this.credentials();
-    const body = options.body === undefined ? undefined : typeof options.body === "string" || Buffer.isBuffer(options.body) ? options.body : JSON.stringify(options.body);
+    const body =
+      options.body === undefined
+        ? undefined
+        : typeof options.body === "string" || Buffer.isBuffer(options.body)
+          ? options.body
+          : JSON.stringify(options.body);
     return new Promise((resolve, reject) => {
-      const request = httpsRequest(server + path, { method, ca, ...(options.anonymous === true ? {} : { cert, key }), agent: false, headers: { "content-type": "application/json", ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }), ...options.headers } }, (response) => {
-        let text = "";
-        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
-        response.on("end", () => resolve({ status: response.statusCode!, headers: response.headers, text, json: text.startsWith("{") && !text.includes("}\n{") ? JSON.parse(text) : undefined }));
-      });
+      const request = httpsRequest(
+        server + path,
+        {
+          method,
+          ca,
+          ...(options.anonymous === true ? {} : { cert, key }),
+          agent: false,
+          headers: {
+            "content-type": "application/json",
+            ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }),
+            ...options.headers,
+          },
+        },
+        (response) => {
+          let text = "";
+          response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+          response.on("end", () =>
+            resolve({
+              status: response.statusCode!,
+              headers: response.headers,
+              text,
+              json: text.startsWith("{") && !text.includes("}\n{") ? JSON.parse(text) : undefined,
+            }),
+          );
+        },
+      );
       request.on("error", reject);
       request.end(body);
     });
   }
 
   /** Opens a watch; `events` fills as they come. */
-  watch(path: string, headers: Record<string, string> = {}): { events: any[]; close(): void; ended: Promise<void> } {
+  watch(
+    path: string,
+    headers: Record<string, string> = {},
+  ): { events: AnyJson[]; close(): void; ended: Promise<void> } {
     const { server, ca, cert, key } = this.credentials();
-    const events: any[] = [];
+    const events: AnyJson[] = [];
     let rest = "";
     let finish: () => void = () => {};
     const ended = new Promise<void>((resolve) => (finish = resolve));
@@ -117,7 +156,12 @@ export class ServerProcess {
     const config = parse(readFileSync(this.kubeconfig, "utf8"));
     const decode = (text: string): string => Buffer.from(text, "base64").toString();
     const { user } = config.users[0];
-    return { server: config.clusters[0].cluster.server, ca: decode(config.clusters[0].cluster["certificate-authority-data"]), cert: decode(user["client-certificate-data"]), key: decode(user["client-key-data"]) };
+    return {
+      server: config.clusters[0].cluster.server,
+      ca: decode(config.clusters[0].cluster["certificate-authority-data"]),
+      cert: decode(user["client-certificate-data"]),
+      key: decode(user["client-key-data"]),
+    };
   }
 
   get port(): number {

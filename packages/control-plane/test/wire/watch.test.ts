@@ -1,4 +1,5 @@
 /** Lists, watches and durability on the wire: resourceVersion rules, WatchList, selectors, pages, kill -9. */
+import type { AnyJson } from "../../src/apiserver/api-object.ts";
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ServerProcess, until } from "./server-process.ts";
@@ -11,27 +12,37 @@ after(() => server.dispose());
 
 const configmaps = "/api/v1/namespaces/default/configmaps";
 const create = (name: string, labels: Record<string, string> = {}) =>
-  server.request("POST", configmaps, { body: { apiVersion: "v1", kind: "ConfigMap", metadata: { name, labels }, data: { a: "1" } } });
-const summary = (events: any[]) => events.map((e) => `${e.type} ${e.object.metadata.name ?? ""}`.trim());
+  server.request("POST", configmaps, {
+    body: { apiVersion: "v1", kind: "ConfigMap", metadata: { name, labels }, data: { a: "1" } },
+  });
+const summary = (events: AnyJson[]) => events.map((e) => `${e.type} ${e.object.metadata.name ?? ""}`.trim());
 
 test("a watch from a revision sees every later change once, in order", async () => {
   const { json: list } = await server.request("GET", configmaps);
   const watch = server.watch(`${configmaps}?watch=true&resourceVersion=${list.metadata.resourceVersion}`);
   await create("w1");
-  await server.request("PATCH", `${configmaps}/w1`, { body: { data: { a: "2" } }, headers: { "content-type": "application/merge-patch+json" } });
+  await server.request("PATCH", `${configmaps}/w1`, {
+    body: { data: { a: "2" } },
+    headers: { "content-type": "application/merge-patch+json" },
+  });
   const { json: deleted } = await server.request("DELETE", `${configmaps}/w1`);
   assert.equal(deleted.status, "Success");
   await until(() => watch.events.length >= 3);
   assert.deepEqual(summary(watch.events), ["ADDED w1", "MODIFIED w1", "DELETED w1"]);
   const versions = watch.events.map((e) => Number(e.object.metadata.resourceVersion));
-  assert.deepEqual(versions, [...versions].sort((a, b) => a - b));
+  assert.deepEqual(
+    versions,
+    [...versions].sort((a, b) => a - b),
+  );
   assert.equal(new Set(versions).size, 3);
   watch.close();
 });
 
 test("WatchList sends the state, then the bookmark that ends it, then changes", async () => {
   await create("wl");
-  const watch = server.watch(`${configmaps}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true`);
+  const watch = server.watch(
+    `${configmaps}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true`,
+  );
   await until(() => watch.events.some((e) => e.type === "BOOKMARK"));
   const end = watch.events.findIndex((e) => e.type === "BOOKMARK");
   assert.ok(watch.events.slice(0, end).every((e) => e.type === "ADDED"));
@@ -45,7 +56,10 @@ test("WatchList sends the state, then the bookmark that ends it, then changes", 
 
 test("sendInitialEvents needs resourceVersionMatch, and is nothing for lists", async () => {
   assert.equal((await server.request("GET", `${configmaps}?watch=true&sendInitialEvents=true`)).status, 422);
-  assert.equal((await server.request("GET", `${configmaps}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan`)).status, 422);
+  assert.equal(
+    (await server.request("GET", `${configmaps}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan`)).status,
+    422,
+  );
   assert.equal((await server.request("GET", `${configmaps}?resourceVersion=abc`)).status, 400);
   assert.equal((await server.request("GET", `${configmaps}?resourceVersionMatch=Exact`)).status, 422);
   assert.equal((await server.request("GET", `${configmaps}?fieldSelector=data.a=1`)).status, 400);
@@ -54,7 +68,11 @@ test("sendInitialEvents needs resourceVersionMatch, and is nothing for lists", a
 test("a selector watch turns crossings into ADDED and DELETED", async () => {
   const watch = server.watch(`${configmaps}?watch=true&labelSelector=${encodeURIComponent("c in (x)")}`);
   await create("cross");
-  const label = (value: string | null) => server.request("PATCH", `${configmaps}/cross`, { body: { metadata: { labels: { c: value } } }, headers: { "content-type": "application/merge-patch+json" } });
+  const label = (value: string | null) =>
+    server.request("PATCH", `${configmaps}/cross`, {
+      body: { metadata: { labels: { c: value } } },
+      headers: { "content-type": "application/merge-patch+json" },
+    });
   await label("x");
   await label("y");
   await until(() => watch.events.length >= 2);
@@ -72,12 +90,14 @@ test("pages come from one snapshot", async () => {
   const rest = (await server.request("GET", `${configmaps}?limit=500&continue=${first.metadata.continue}`)).json;
   assert.equal(rest.metadata.resourceVersion, first.metadata.resourceVersion);
   assert.equal(first.items.length + rest.items.length, first.items.length + first.metadata.remainingItemCount);
-  assert.ok(![...first.items, ...rest.items].some((item: any) => item.metadata.name === "aaa-later"));
+  assert.ok(![...first.items, ...rest.items].some((item: AnyJson) => item.metadata.name === "aaa-later"));
   assert.equal((await server.request("GET", `${configmaps}?limit=1&continue=junk`)).status, 400);
 });
 
 test("PartialObjectMetadata and Table are made for lists and watches", async () => {
-  const partial = await server.request("GET", configmaps, { headers: { accept: "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json" } });
+  const partial = await server.request("GET", configmaps, {
+    headers: { accept: "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json" },
+  });
   assert.equal(partial.json.kind, "PartialObjectMetadataList");
   assert.equal(partial.json.items[0].data, undefined);
   const watch = server.watch(`${configmaps}?watch=true`, { accept: "application/json;as=Table;v=v1;g=meta.k8s.io" });
@@ -96,7 +116,10 @@ test("a write that changes nothing keeps the version; a stale version is refused
   assert.notEqual(changed.metadata.resourceVersion, made.metadata.resourceVersion);
   const stale = await server.request("PUT", `${configmaps}/noop`, { body: { ...made, data: { a: "3" } } });
   assert.equal(stale.status, 409);
-  assert.match(stale.json.message, /the object has been modified; please apply your changes to the latest version and try again/);
+  assert.match(
+    stale.json.message,
+    /the object has been modified; please apply your changes to the latest version and try again/,
+  );
 });
 
 test("finalizers hold an object; the last one gone deletes it", async () => {
@@ -105,9 +128,15 @@ test("finalizers hold an object; the last one gone deletes it", async () => {
   await until(() => watch.events.length === 1);
   const marked = await server.request("DELETE", `${configmaps}/fin`);
   assert.ok(marked.json.metadata.deletionTimestamp);
-  const more = await server.request("PATCH", `${configmaps}/fin`, { body: { metadata: { finalizers: ["example.com/x", "example.com/y"] } }, headers: { "content-type": "application/merge-patch+json" } });
+  const more = await server.request("PATCH", `${configmaps}/fin`, {
+    body: { metadata: { finalizers: ["example.com/x", "example.com/y"] } },
+    headers: { "content-type": "application/merge-patch+json" },
+  });
   assert.equal(more.status, 422);
-  await server.request("PATCH", `${configmaps}/fin`, { body: { metadata: { finalizers: null } }, headers: { "content-type": "application/merge-patch+json" } });
+  await server.request("PATCH", `${configmaps}/fin`, {
+    body: { metadata: { finalizers: null } },
+    headers: { "content-type": "application/merge-patch+json" },
+  });
   await until(() => watch.events.length >= 3);
   assert.deepEqual(summary(watch.events), ["ADDED fin", "MODIFIED fin", "DELETED fin"]);
   watch.close();
@@ -128,20 +157,45 @@ test("an answered write survives kill -9, revisions go on, and a watch resumes",
   resumed.close();
   const old = server.watch(`${configmaps}?watch=true&resourceVersion=2`);
   await until(() => old.events.length > 0);
-  assert.deepEqual([old.events[0].type, old.events[0].object.code, old.events[0].object.reason], ["ERROR", 410, "Expired"]);
+  assert.deepEqual(
+    [old.events[0].type, old.events[0].object.code, old.events[0].object.reason],
+    ["ERROR", 410, "Expired"],
+  );
   await old.ended;
 });
 
 test("malformed requests get a Status, not a crash", async () => {
   assert.equal((await server.request("POST", configmaps, { body: "{nope" })).status, 400);
   assert.equal((await server.request("POST", configmaps, { body: "[]" })).status, 400);
-  assert.equal((await server.request("POST", configmaps, { body: Buffer.from("k8s\0junkjunk"), headers: { "content-type": "application/vnd.kubernetes.protobuf" } })).status, 400);
+  assert.equal(
+    (
+      await server.request("POST", configmaps, {
+        body: Buffer.from("k8s\0junkjunk"),
+        headers: { "content-type": "application/vnd.kubernetes.protobuf" },
+      })
+    ).status,
+    400,
+  );
   assert.equal((await server.request("POST", configmaps, { body: "x".repeat(4 << 20) })).status, 413);
-  assert.equal((await server.request("POST", configmaps, { body: "a", headers: { "content-type": "text/plain" } })).status, 415);
+  assert.equal(
+    (await server.request("POST", configmaps, { body: "a", headers: { "content-type": "text/plain" } })).status,
+    415,
+  );
   assert.equal((await server.request("GET", configmaps, { headers: { accept: "text/html" } })).status, 406);
   assert.equal((await server.request("GET", "/apis/nope/v1/x")).text, "404 page not found\n");
-  assert.equal((await server.request("GET", "/api/v1/nopes")).json.message, "the server could not find the requested resource");
+  assert.equal(
+    (await server.request("GET", "/api/v1/nopes")).json.message,
+    "the server could not find the requested resource",
+  );
   assert.equal((await server.request("PATCH", configmaps, { body: {} })).status, 405);
-  assert.equal((await server.request("PATCH", `${configmaps}/durable`, { body: {}, headers: { "content-type": "application/apply-patch+yaml" } })).status, 422);
+  assert.equal(
+    (
+      await server.request("PATCH", `${configmaps}/durable`, {
+        body: {},
+        headers: { "content-type": "application/apply-patch+yaml" },
+      })
+    ).status,
+    422,
+  );
   assert.equal((await server.request("GET", "/api/v1/pods?labelSelector=%3D%3D")).status, 400);
 });

@@ -26,10 +26,21 @@ export async function loadAuthority(settings: Settings): Promise<KeyPair> {
 
 /** Every name and address the server answers as. */
 export function servingNames(settings: Settings, firstServiceAddress: string): string[] {
-  const endpointHost = settings.endpoint === undefined ? undefined : new URL(settings.endpoint.includes("://") ? settings.endpoint : `https://${settings.endpoint}`).hostname;
+  const endpointHost =
+    settings.endpoint === undefined
+      ? undefined
+      : new URL(settings.endpoint.includes("://") ? settings.endpoint : `https://${settings.endpoint}`).hostname;
   const names = [
-    "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1",
-    firstServiceAddress, ...settings.xenis.map((xeni) => xeni.address), settings.publicAddress, endpointHost,
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+    "localhost",
+    "127.0.0.1",
+    firstServiceAddress,
+    ...settings.xenis.map((xeni) => xeni.address),
+    settings.publicAddress,
+    endpointHost,
   ];
   return [...new Set(names.filter((name): name is string => name !== undefined && name !== ""))];
 }
@@ -48,12 +59,29 @@ export async function writeKubeconfigs(settings: Settings, authority: KeyPair, p
   for (const { file, user, groups } of identities) {
     const leaf = await issueLeaf(authority, { commonName: user, organizations: groups, usage: "client" });
     const path = join(settings.stateDir, file);
-    writeFileSync(`${path}.new`, kubeconfig({ cluster: settings.clusterName, user, server: `https://127.0.0.1:${port}`, ca: authority.cert, ...leaf }), { mode: 0o600 });
+    writeFileSync(
+      `${path}.new`,
+      kubeconfig({
+        cluster: settings.clusterName,
+        user,
+        server: `https://127.0.0.1:${port}`,
+        ca: authority.cert,
+        ...leaf,
+      }),
+      { mode: 0o600 },
+    );
     renameSync(`${path}.new`, path);
   }
 }
 
-function kubeconfig(o: { cluster: string; user: string; server: string; ca: string; cert: string; key: string }): string {
+function kubeconfig(o: {
+  cluster: string;
+  user: string;
+  server: string;
+  ca: string;
+  cert: string;
+  key: string;
+}): string {
   const base64 = (text: string): string => Buffer.from(text).toString("base64");
   return `apiVersion: v1
 kind: Config

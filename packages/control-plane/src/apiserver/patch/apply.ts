@@ -3,14 +3,25 @@
  * wants and nobody else owns, and refuses to change what others own unless forced.
  */
 import { ApiError } from "../api-error.ts";
-import type { ApiObject, ManagedFieldsEntry } from "../api-object.ts";
+import type { ApiObject, JsonObject, ManagedFieldsEntry } from "../api-object.ts";
 import type { TypeNode } from "../schema/type-node.ts";
 import { deepEqual } from "./json-patch.ts";
-import { changedFields, childNode, existing, fieldsIn, intersect, itemStep, minus, pathsOf, union, type FieldSet } from "./field-set.ts";
+import {
+  changedFields,
+  childNode,
+  existing,
+  fieldsIn,
+  intersect,
+  itemStep,
+  minus,
+  pathsOf,
+  union,
+  type FieldSet,
+} from "./field-set.ts";
 import { newEntry, ownable, setManagedFields } from "./managed-fields.ts";
 
-type Json = Record<string, any>;
-const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 export type ApplyRequest = {
   readonly type: TypeNode;
@@ -28,7 +39,8 @@ export type ApplyRequest = {
 export function applyConfiguration({ type, live, config, manager, subresource, force, now }: ApplyRequest): ApiObject {
   const wanted = ownable(fieldsIn(config, type), subresource) ?? {};
   const entries = live?.metadata.managedFields ?? [];
-  const isOwn = (entry: ManagedFieldsEntry): boolean => entry.manager === manager && entry.operation === "Apply" && (entry.subresource ?? "") === subresource;
+  const isOwn = (entry: ManagedFieldsEntry): boolean =>
+    entry.manager === manager && entry.operation === "Apply" && (entry.subresource ?? "") === subresource;
   const others = entries.filter((entry) => !isOwn(entry));
   const own = entries.find(isOwn);
 
@@ -52,7 +64,9 @@ export function applyConfiguration({ type, live, config, manager, subresource, f
     return fields === undefined ? [] : [deepEqual(fields, entry.fieldsV1) ? entry : { ...entry, fieldsV1: fields }];
   });
   const unchanged = own !== undefined && own.apiVersion === config.apiVersion && deepEqual(own.fieldsV1, wanted);
-  const entry = unchanged ? own : newEntry({ manager, operation: "Apply", apiVersion: config.apiVersion, fields: wanted, subresource, now });
+  const entry = unchanged
+    ? own
+    : newEntry({ manager, operation: "Apply", apiVersion: config.apiVersion, fields: wanted, subresource, now });
   setManagedFields(merged, [...kept, entry]);
   return merged;
 }
@@ -60,7 +74,12 @@ export function applyConfiguration({ type, live, config, manager, subresource, f
 type Contested = { readonly entry: ManagedFieldsEntry; readonly fields: FieldSet };
 
 /** kubectl moving from client-side to server-side apply: what it applied itself (the annotation says so) is not contested. */
-function notLastApplied(contested: readonly Contested[], live: ApiObject | undefined, manager: string, type: TypeNode): Contested[] {
+function notLastApplied(
+  contested: readonly Contested[],
+  live: ApiObject | undefined,
+  manager: string,
+  type: TypeNode,
+): Contested[] {
   const text = live?.metadata.annotations?.["kubectl.kubernetes.io/last-applied-configuration"];
   if (manager !== "kubectl" || text === undefined || contested.length === 0) return [...contested];
   let lastApplied: FieldSet;
@@ -78,11 +97,12 @@ function notLastApplied(contested: readonly Contested[], live: ApiObject | undef
 function mergeTyped(live: unknown, config: unknown, node: TypeNode | undefined): unknown {
   if (config === undefined) return structuredClone(live);
   if (isObject(config) && isObject(live) && !((node?.is === "struct" || node?.is === "map") && node.atomic)) {
-    const result: Json = { ...structuredClone(live) };
+    const result: JsonObject = { ...structuredClone(live) };
     for (const [key, value] of Object.entries(config)) result[key] = mergeTyped(live[key], value, childNode(node, key));
     return result;
   }
-  if (Array.isArray(config) && Array.isArray(live) && node?.is === "list" && node.listType !== "atomic") return mergeList(live, config, node);
+  if (Array.isArray(config) && Array.isArray(live) && node?.is === "list" && node.listType !== "atomic")
+    return mergeList(live, config, node);
   return structuredClone(config);
 }
 
@@ -112,7 +132,13 @@ function mergeList(live: readonly unknown[], config: readonly unknown[], node: T
 }
 
 /** Removes what `last` names and neither `wanted` nor `foreign` has any part of. */
-function withoutAbandoned(value: unknown, last: FieldSet, wanted: FieldSet | undefined, foreign: FieldSet | undefined, node: TypeNode | undefined): unknown {
+function withoutAbandoned(
+  value: unknown,
+  last: FieldSet,
+  wanted: FieldSet | undefined,
+  foreign: FieldSet | undefined,
+  node: TypeNode | undefined,
+): unknown {
   if (Array.isArray(value) && node?.is === "list" && node.listType !== "atomic") {
     return value.flatMap((item) => {
       const step = itemStep(item, node);
@@ -123,14 +149,15 @@ function withoutAbandoned(value: unknown, last: FieldSet, wanted: FieldSet | und
     });
   }
   if (!isObject(value)) return value;
-  const result: Json = { ...value };
+  const result: JsonObject = { ...value };
   for (const [step, below] of Object.entries(last)) {
     if (!step.startsWith("f:")) continue;
     const key = step.slice(2);
     if (result[key] === undefined) continue;
     if (wanted?.[step] === undefined && foreign?.[step] === undefined) {
       // `metadata` itself and the like hold fields nobody owns.
-      if (key === "metadata" && "name" in (result[key] as object)) result[key] = withoutAbandoned(result[key], below, undefined, undefined, childNode(node, key));
+      if (key === "metadata" && "name" in (result[key] as object))
+        result[key] = withoutAbandoned(result[key], below, undefined, undefined, childNode(node, key));
       else delete result[key];
     } else result[key] = withoutAbandoned(result[key], below, wanted?.[step], foreign?.[step], childNode(node, key));
   }
@@ -139,17 +166,28 @@ function withoutAbandoned(value: unknown, last: FieldSet, wanted: FieldSet | und
 
 function conflictError(contested: readonly Contested[]): ApiError {
   const causes = contested.flatMap(({ entry, fields }) =>
-    pathsOf(fields).map((field) => ({ reason: "FieldManagerConflict", message: `conflict with ${managerText(entry)}`, field })),
+    pathsOf(fields).map((field) => ({
+      reason: "FieldManagerConflict",
+      message: `conflict with ${managerText(entry)}`,
+      field,
+    })),
   );
   const byManager = contested.map(({ entry, fields }) => {
     const paths = pathsOf(fields);
     const word = paths.length === 1 ? "conflict" : "conflicts";
     return `${word} with ${managerText(entry)}:${paths.length === 1 ? ` ${paths[0]}` : paths.map((path) => `\n- ${path}`).join("")}`;
   });
-  return new ApiError(409, "Conflict", `Apply failed with ${causes.length} conflict${causes.length === 1 ? "" : "s"}: ${byManager.join("\n")}`, { causes });
+  return new ApiError(
+    409,
+    "Conflict",
+    `Apply failed with ${causes.length} conflict${causes.length === 1 ? "" : "s"}: ${byManager.join("\n")}`,
+    { causes },
+  );
 }
 
 function managerText(entry: ManagedFieldsEntry): string {
-  const name = JSON.stringify(entry.manager ?? "") + (entry.subresource === undefined ? "" : ` with subresource ${JSON.stringify(entry.subresource)}`);
+  const name =
+    JSON.stringify(entry.manager ?? "") +
+    (entry.subresource === undefined ? "" : ` with subresource ${JSON.stringify(entry.subresource)}`);
   return entry.operation === "Update" ? `${name} using ${entry.apiVersion}` : name;
 }

@@ -2,13 +2,14 @@
  * Sets of field paths in the wire's own form (`fieldsV1`): `f:<field>`, `k:{"name":"x"}` for items of keyed lists (with
  * `.` for the item itself), `v:<value>` for items of sets. An empty object is a member without members below it.
  */
+import type { JsonObject } from "../api-object.ts";
 import type { TypeNode } from "../schema/type-node.ts";
 import { deepEqual } from "./json-patch.ts";
 
 export type FieldSet = { [step: string]: FieldSet };
 
-type Json = Record<string, any>;
-const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Every leaf of `value`. */
 export function fieldsIn(value: unknown, node: TypeNode | undefined): FieldSet {
@@ -18,16 +19,18 @@ export function fieldsIn(value: unknown, node: TypeNode | undefined): FieldSet {
 /** Leaves of `next` that `old` lacks or has differently; undefined when there is none. */
 export function changedFields(old: unknown, next: unknown, node: TypeNode | undefined): FieldSet | undefined {
   if (next === undefined) return undefined;
-  if (isObject(next) && !isAtomic(node) && node?.is !== "list" && isComposite(node)) return changedInObject(old, next, node);
+  if (isObject(next) && !isAtomic(node) && node?.is !== "list" && isComposite(node))
+    return changedInObject(old, next, node);
   if (Array.isArray(next) && node?.is === "list" && node.listType !== "atomic") return changedInList(old, next, node);
   return old !== undefined && deepEqual(old, next) ? undefined : {};
 }
 
 const isAtomic = (node: TypeNode | undefined): boolean => (node?.is === "struct" || node?.is === "map") && node.atomic;
 /** Values without a schema below (preserved unknown fields) count as maps. */
-const isComposite = (node: TypeNode | undefined): boolean => node === undefined || node.is === "struct" || node.is === "map" || (node.is === "scalar" && node.type === "any");
+const isComposite = (node: TypeNode | undefined): boolean =>
+  node === undefined || node.is === "struct" || node.is === "map" || (node.is === "scalar" && node.type === "any");
 
-function changedInObject(old: unknown, next: Json, node: TypeNode | undefined): FieldSet | undefined {
+function changedInObject(old: unknown, next: JsonObject, node: TypeNode | undefined): FieldSet | undefined {
   const before = isObject(old) ? old : undefined;
   const result: FieldSet = {};
   let some = false;
@@ -48,7 +51,8 @@ function changedInList(old: unknown, next: readonly unknown[], node: TypeNode & 
   for (const item of next) {
     const step = itemStep(item, node);
     const previous = before.get(step);
-    const child = node.listType === "set" ? (previous === undefined ? {} : undefined) : changedFields(previous, item, node.items);
+    const child =
+      node.listType === "set" ? (previous === undefined ? {} : undefined) : changedFields(previous, item, node.items);
     if (child === undefined) continue;
     result[step] = node.listType === "map" && previous === undefined ? { ".": {}, ...child } : child;
     some = true;
@@ -65,9 +69,9 @@ export function childNode(node: TypeNode | undefined, key: string): TypeNode | u
 /** `k:{"containerPort":80,"protocol":"TCP"}` or `v:"x"`. */
 export function itemStep(item: unknown, node: TypeNode & { is: "list" }): string {
   if (node.listType === "set") return `v:${JSON.stringify(item)}`;
-  const keys: Json = {};
+  const keys: JsonObject = {};
   for (const key of [...node.keys].sort()) {
-    const value = (item as Json | undefined)?.[key] ?? node.keyDefaults[key];
+    const value = (item as JsonObject | undefined)?.[key] ?? node.keyDefaults[key];
     if (value !== undefined) keys[key] = value;
   }
   return `k:${JSON.stringify(keys)}`;
@@ -77,7 +81,8 @@ const isLeaf = (set: FieldSet): boolean => Object.keys(set).length === 0;
 
 export function union(a: FieldSet, b: FieldSet): FieldSet {
   const result: FieldSet = { ...a };
-  for (const [step, child] of Object.entries(b)) result[step] = result[step] === undefined ? child : union(result[step], child);
+  for (const [step, child] of Object.entries(b))
+    result[step] = result[step] === undefined ? child : union(result[step], child);
   return result;
 }
 
@@ -112,11 +117,15 @@ export function existing(set: FieldSet, value: unknown, node: TypeNode | undefin
   if (value === undefined) return undefined;
   if (isLeaf(set)) return set;
   const result: FieldSet = {};
-  const items = Array.isArray(value) && node?.is === "list" && node.listType !== "atomic" ? new Map(value.map((item) => [itemStep(item, node), item])) : undefined;
+  const items =
+    Array.isArray(value) && node?.is === "list" && node.listType !== "atomic"
+      ? new Map(value.map((item) => [itemStep(item, node), item]))
+      : undefined;
   for (const [step, child] of Object.entries(set)) {
     let rest: FieldSet | undefined;
     if (step === ".") rest = child;
-    else if (step.startsWith("f:")) rest = isObject(value) ? existing(child, value[step.slice(2)], childNode(node, step.slice(2))) : undefined;
+    else if (step.startsWith("f:"))
+      rest = isObject(value) ? existing(child, value[step.slice(2)], childNode(node, step.slice(2))) : undefined;
     else if (items !== undefined && node?.is === "list") rest = existing(child, items.get(step), node.items);
     if (rest !== undefined) result[step] = rest;
   }
@@ -130,7 +139,9 @@ export function pathsOf(set: FieldSet, prefix = ""): string[] {
     if (step === ".") return [prefix];
     if (step.startsWith("f:")) return pathsOf(child, `${prefix}.${step.slice(2)}`);
     if (step.startsWith("v:")) return pathsOf(child, `${prefix}[=${step.slice(2)}]`);
-    const keys = Object.entries(JSON.parse(step.slice(2)) as Json).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+    const keys = Object.entries(JSON.parse(step.slice(2)) as JsonObject).map(
+      ([key, value]) => `${key}=${JSON.stringify(value)}`,
+    );
     return pathsOf(child, `${prefix}[${keys.join(",")}]`);
   });
 }

@@ -5,10 +5,19 @@ import { deepEqual } from "./json-patch.ts";
 import { changedFields, existing, minus, union, type FieldSet } from "./field-set.ts";
 
 const never: FieldSet = {
-  "f:apiVersion": {}, "f:kind": {},
+  "f:apiVersion": {},
+  "f:kind": {},
   "f:metadata": {
-    "f:name": {}, "f:namespace": {}, "f:uid": {}, "f:resourceVersion": {}, "f:generation": {}, "f:creationTimestamp": {},
-    "f:selfLink": {}, "f:managedFields": {}, "f:deletionTimestamp": {}, "f:deletionGracePeriodSeconds": {},
+    "f:name": {},
+    "f:namespace": {},
+    "f:uid": {},
+    "f:resourceVersion": {},
+    "f:generation": {},
+    "f:creationTimestamp": {},
+    "f:selfLink": {},
+    "f:managedFields": {},
+    "f:deletionTimestamp": {},
+    "f:deletionGracePeriodSeconds": {},
   },
 };
 
@@ -37,10 +46,14 @@ export function trackUpdate({ type, object, old, manager, subresource, now }: Up
     delete object.metadata.managedFields;
     return;
   }
-  const base = old === undefined ? [] : given === undefined || given.length === 0 ? (old.metadata.managedFields ?? []) : given;
+  const base =
+    old === undefined ? [] : given === undefined || given.length === 0 ? (old.metadata.managedFields ?? []) : given;
   const changed = ownable(changedFields(plain(old), plain(object), type), subresource);
   const isOwn = (entry: ManagedFieldsEntry): boolean =>
-    entry.manager === manager && entry.operation === "Update" && entry.apiVersion === object.apiVersion && (entry.subresource ?? "") === subresource;
+    entry.manager === manager &&
+    entry.operation === "Update" &&
+    entry.apiVersion === object.apiVersion &&
+    (entry.subresource ?? "") === subresource;
   const entries: ManagedFieldsEntry[] = [];
   let own = false;
   for (const entry of base) {
@@ -54,7 +67,10 @@ export function trackUpdate({ type, object, old, manager, subresource, now }: Up
       if (fields !== undefined) entries.push(updated(entry, fields, now));
     }
   }
-  if (!own && changed !== undefined) entries.push(newEntry({ manager, operation: "Update", apiVersion: object.apiVersion, fields: changed, subresource, now }));
+  if (!own && changed !== undefined)
+    entries.push(
+      newEntry({ manager, operation: "Update", apiVersion: object.apiVersion, fields: changed, subresource, now }),
+    );
   setManagedFields(object, entries);
 }
 
@@ -62,16 +78,29 @@ function updated(entry: ManagedFieldsEntry, fields: FieldSet, now: number): Mana
   return deepEqual(fields, entry.fieldsV1) ? entry : { ...entry, time: kubernetesTime(now), fieldsV1: fields };
 }
 
-export function newEntry(o: { manager: string; operation: "Apply" | "Update"; apiVersion: string; fields: FieldSet; subresource: string; now: number }): ManagedFieldsEntry {
+export function newEntry(o: {
+  manager: string;
+  operation: "Apply" | "Update";
+  apiVersion: string;
+  fields: FieldSet;
+  subresource: string;
+  now: number;
+}): ManagedFieldsEntry {
   return {
-    manager: o.manager, operation: o.operation, apiVersion: o.apiVersion, time: kubernetesTime(o.now), fieldsType: "FieldsV1", fieldsV1: o.fields,
+    manager: o.manager,
+    operation: o.operation,
+    apiVersion: o.apiVersion,
+    time: kubernetesTime(o.now),
+    fieldsType: "FieldsV1",
+    fieldsV1: o.fields,
     ...(o.subresource === "" ? {} : { subresource: o.subresource }),
   };
 }
 
 /** Sets the entries in upstream's order: applies first, then by time and manager. */
 export function setManagedFields(object: ApiObject, entries: ManagedFieldsEntry[]): void {
-  const rank = (e: ManagedFieldsEntry): string => `${e.operation === "Apply" ? 0 : 1} ${e.time ?? ""} ${e.manager ?? ""} ${e.subresource ?? ""}`;
+  const rank = (e: ManagedFieldsEntry): string =>
+    `${e.operation === "Apply" ? 0 : 1} ${e.time ?? ""} ${e.manager ?? ""} ${e.subresource ?? ""}`;
   entries.sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
   if (entries.length === 0) delete object.metadata.managedFields;
   else object.metadata.managedFields = entries;

@@ -2,12 +2,13 @@
  * Strategic merge patch: like a merge patch, but lists with a patch merge key merge item by item.
  * Directives: `$patch` (replace, delete, merge), `$retainKeys`, `$setElementOrder/<list>`, `$deleteFromPrimitiveList/<list>`.
  */
+import type { AnyJson, JsonObject } from "../api-object.ts";
 import { badRequest } from "../api-error.ts";
 import type { TypeNode } from "../schema/type-node.ts";
 import { deepEqual } from "./json-patch.ts";
 
-type Json = Record<string, any>;
-const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** A patched copy of `target`. */
 export function applyStrategicMerge(target: unknown, patch: unknown, node: TypeNode | undefined): unknown {
@@ -15,18 +16,22 @@ export function applyStrategicMerge(target: unknown, patch: unknown, node: TypeN
   return mergeObject(isObject(target) ? target : {}, patch, node);
 }
 
-function mergeObject(target: Json, patch: Json, node: TypeNode | undefined): Json {
-  if (patch["$patch"] === "replace") return withoutDirectives(patch) as Json;
+function mergeObject(target: JsonObject, patch: JsonObject, node: TypeNode | undefined): JsonObject {
+  if (patch["$patch"] === "replace") return withoutDirectives(patch) as JsonObject;
   if (patch["$patch"] === "delete") return {};
-  if (patch["$patch"] !== undefined && patch["$patch"] !== "merge") throw badRequest(`unknown patch type found: ${String(patch["$patch"])}`);
-  let result: Json = { ...target };
+  if (patch["$patch"] !== undefined && patch["$patch"] !== "merge")
+    throw badRequest(`unknown patch type found: ${String(patch["$patch"])}`);
+  let result: JsonObject = { ...target };
   const retained: unknown = patch["$retainKeys"];
-  if (Array.isArray(retained)) result = Object.fromEntries(Object.entries(result).filter(([key]) => retained.includes(key)));
+  if (Array.isArray(retained))
+    result = Object.fromEntries(Object.entries(result).filter(([key]) => retained.includes(key)));
   for (const [key, value] of Object.entries(patch)) {
-    if (key === "$patch" || key === "$retainKeys" || key === "__proto__" || key.startsWith("$setElementOrder/")) continue;
+    if (key === "$patch" || key === "$retainKeys" || key === "__proto__" || key.startsWith("$setElementOrder/"))
+      continue;
     if (key.startsWith("$deleteFromPrimitiveList/")) {
       const list = key.slice("$deleteFromPrimitiveList/".length);
-      if (Array.isArray(result[list])) result[list] = result[list].filter((item: unknown) => !(value as unknown[]).includes(item));
+      if (Array.isArray(result[list]))
+        result[list] = result[list].filter((item: unknown) => !(value as unknown[]).includes(item));
       continue;
     }
     if (value === null) {
@@ -42,7 +47,8 @@ function mergeObject(target: Json, patch: Json, node: TypeNode | undefined): Jso
     const list = key.slice("$setElementOrder/".length);
     if (patch[list] !== undefined || !Array.isArray(result[list])) continue;
     const child = childOf(node, list);
-    if (child?.is === "list" && child.patchKey !== undefined) result[list] = ordered(result[list], order, child.patchKey, result[list]);
+    if (child?.is === "list" && child.patchKey !== undefined)
+      result[list] = ordered(result[list], order, child.patchKey, result[list]);
   }
   return result;
 }
@@ -62,13 +68,20 @@ function mergeField(current: unknown, value: unknown, node: TypeNode | undefined
 }
 
 function mergeScalars(list: readonly unknown[], patch: readonly unknown[]): unknown[] {
-  return [...list, ...patch.filter((item) => !list.includes(item))].filter((item, index, all) => all.indexOf(item) === index);
+  return [...list, ...patch.filter((item) => !list.includes(item))].filter(
+    (item, index, all) => all.indexOf(item) === index,
+  );
 }
 
-function mergeItems(list: readonly Json[], patch: readonly Json[], key: string, items: TypeNode): Json[] {
+function mergeItems(
+  list: readonly JsonObject[],
+  patch: readonly JsonObject[],
+  key: string,
+  items: TypeNode,
+): JsonObject[] {
   let result = [...list];
   if (patch.some((item) => item["$patch"] === "replace" && item[key] === undefined)) {
-    return patch.filter((item) => item["$patch"] === undefined).map((item) => withoutDirectives(item) as Json);
+    return patch.filter((item) => item["$patch"] === undefined).map((item) => withoutDirectives(item) as JsonObject);
   }
   for (const item of patch) {
     if (!isObject(item)) throw badRequest(`cannot merge into a list by ${key}: an item of the patch is not an object`);
@@ -89,8 +102,8 @@ function mergeItems(list: readonly Json[], patch: readonly Json[], key: string, 
  * Items named by `order` come in that order; items only the server has keep their place relative to their neighbours
  * in the live list (they follow the item they followed there).
  */
-function ordered(merged: readonly any[], order: any, key: string, live: readonly any[]): any[] {
-  const idOf = (item: any): string => JSON.stringify(key === "" ? item : item?.[key]);
+function ordered(merged: readonly AnyJson[], order: AnyJson, key: string, live: readonly AnyJson[]): AnyJson[] {
+  const idOf = (item: AnyJson): string => JSON.stringify(key === "" ? item : item?.[key]);
   const wanted: string[] = order.map(idOf);
   const byId = new Map(merged.map((item) => [idOf(item), item]));
   const result = wanted.filter((id) => byId.has(id)).map((id) => byId.get(id));
@@ -114,11 +127,19 @@ function ordered(merged: readonly any[], order: any, key: string, live: readonly
 
 /** New values must not carry directives into the object. */
 function withoutDirectives(value: unknown): unknown {
-  if (Array.isArray(value)) return value.filter((item) => !(isObject(item) && item["$patch"] === "delete")).map(withoutDirectives);
+  if (Array.isArray(value))
+    return value.filter((item) => !(isObject(item) && item["$patch"] === "delete")).map(withoutDirectives);
   if (!isObject(value)) return value;
   return Object.fromEntries(
     Object.entries(value)
-      .filter(([key, child]) => !key.startsWith("$patch") && !key.startsWith("$retainKeys") && !key.startsWith("$setElementOrder/") && !key.startsWith("$deleteFromPrimitiveList/") && child !== null)
+      .filter(
+        ([key, child]) =>
+          !key.startsWith("$patch") &&
+          !key.startsWith("$retainKeys") &&
+          !key.startsWith("$setElementOrder/") &&
+          !key.startsWith("$deleteFromPrimitiveList/") &&
+          child !== null,
+      )
       .map(([key, child]) => [key, withoutDirectives(child)]),
   );
 }

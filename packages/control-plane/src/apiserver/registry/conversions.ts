@@ -6,8 +6,13 @@ import type { ApiObject } from "../api-object.ts";
 import { groupVersion, type ResourceInfo } from "../resource-info.ts";
 
 const renamed: readonly [core: string, modern: string][] = [
-  ["involvedObject", "regarding"], ["message", "note"], ["source", "deprecatedSource"], ["firstTimestamp", "deprecatedFirstTimestamp"],
-  ["lastTimestamp", "deprecatedLastTimestamp"], ["count", "deprecatedCount"], ["reportingComponent", "reportingController"],
+  ["involvedObject", "regarding"],
+  ["message", "note"],
+  ["source", "deprecatedSource"],
+  ["firstTimestamp", "deprecatedFirstTimestamp"],
+  ["lastTimestamp", "deprecatedLastTimestamp"],
+  ["count", "deprecatedCount"],
+  ["reportingComponent", "reportingController"],
 ];
 
 const isModern = (info: ResourceInfo): boolean => info.group === "events.k8s.io";

@@ -5,7 +5,13 @@ import { builtinResources } from "../resource-info.ts";
 import { planDeletion } from "./deletion.ts";
 
 const info = (storage: string) => builtinResources.find((i) => i.storage === storage)!;
-const object = (spec: object = {}, metadata: object = {}, status: object = {}): ApiObject => ({ apiVersion: "v1", kind: "X", metadata: { name: "x", ...metadata }, spec, status });
+const object = (spec: object = {}, metadata: object = {}, status: object = {}): ApiObject => ({
+  apiVersion: "v1",
+  kind: "X",
+  metadata: { name: "x", ...metadata },
+  spec,
+  status,
+});
 const bound = { nodeName: "n", terminationGracePeriodSeconds: 30 };
 const summary = (storage: string, o: ApiObject, options: object) => {
   const plan = planDeletion(info(storage), o, options, 0);
@@ -31,14 +37,29 @@ test("a later delete may only shorten the grace; grace 0 announces and removes",
 });
 
 test("propagation policies are finalizers", () => {
-  assert.deepEqual(summary("apps/deployments", object(), { propagationPolicy: "Foreground" }), ["mark", "1970-01-01T00:00:00Z", 0, ["foregroundDeletion"]]);
-  assert.deepEqual(summary("apps/deployments", object(), { propagationPolicy: "Orphan" }), ["mark", "1970-01-01T00:00:00Z", 0, ["orphan"]]);
+  assert.deepEqual(summary("apps/deployments", object(), { propagationPolicy: "Foreground" }), [
+    "mark",
+    "1970-01-01T00:00:00Z",
+    0,
+    ["foregroundDeletion"],
+  ]);
+  assert.deepEqual(summary("apps/deployments", object(), { propagationPolicy: "Orphan" }), [
+    "mark",
+    "1970-01-01T00:00:00Z",
+    0,
+    ["orphan"],
+  ]);
   assert.deepEqual(summary("apps/deployments", object(), { propagationPolicy: "Background" }), ["remove"]);
   assert.deepEqual(summary("batch/jobs", object(), {}), ["mark", "1970-01-01T00:00:00Z", 0, ["orphan"]]);
 });
 
 test("finalizers and namespaces hold the object", () => {
-  assert.deepEqual(summary("/configmaps", object({}, { finalizers: ["a/b"] }), {}), ["mark", "1970-01-01T00:00:00Z", 0, ["a/b"]]);
+  assert.deepEqual(summary("/configmaps", object({}, { finalizers: ["a/b"] }), {}), [
+    "mark",
+    "1970-01-01T00:00:00Z",
+    0,
+    ["a/b"],
+  ]);
   const plan = planDeletion(info("/namespaces"), object({ finalizers: ["kubernetes"] }), {}, 0);
   assert.ok(plan.do === "mark" && plan.object["status"].phase === "Terminating");
 });

@@ -3,7 +3,7 @@
  * The decision (`planDeletion`) is pure; applying it is storing or removing one object.
  */
 import { conflict } from "../api-error.ts";
-import { kubernetesTime, type ApiObject } from "../api-object.ts";
+import { kubernetesTime, type ApiObject, type AnyJson } from "../api-object.ts";
 import type { ResourceInfo } from "../resource-info.ts";
 import { toStorage } from "./conversions.ts";
 import type { Registry } from "./registry.ts";
@@ -29,7 +29,8 @@ export function planDeletion(info: ResourceInfo, object: ApiObject, options: Del
   const held = finalizers.length > 0 || (info.storage === "/namespaces" && (next["spec"]?.finalizers ?? []).length > 0);
 
   if (grace === 0 && !held) {
-    if (!alreadyMarked || metadata.deletionGracePeriodSeconds === 0) return { do: "remove", object: next, announce: false };
+    if (!alreadyMarked || metadata.deletionGracePeriodSeconds === 0)
+      return { do: "remove", object: next, announce: false };
     mark(next, 0, now);
     return { do: "remove", object: next, announce: true };
   }
@@ -53,7 +54,7 @@ function mark(object: ApiObject, graceSeconds: number, now: number): void {
 /** Only bound, unfinished pods have a grace period. */
 function graceSeconds(info: ResourceInfo, object: ApiObject, options: DeleteOptions): number {
   if (info.storage !== "/pods") return 0;
-  const { spec = {}, status = {} } = object as { spec?: any; status?: any };
+  const { spec = {}, status = {} } = object as { spec?: AnyJson; status?: AnyJson };
   if (!spec.nodeName || status.phase === "Succeeded" || status.phase === "Failed") return 0;
   const asked = options.gracePeriodSeconds ?? spec.terminationGracePeriodSeconds ?? 30;
   return asked < 0 ? 1 : asked;
@@ -62,7 +63,9 @@ function graceSeconds(info: ResourceInfo, object: ApiObject, options: DeleteOpti
 const orphanByDefault = new Set(["batch/jobs", "/replicationcontrollers"]);
 
 function finalizersAfter(info: ResourceInfo, finalizers: readonly string[], options: DeleteOptions): string[] {
-  const policy = options.propagationPolicy ?? (orphanByDefault.has(info.storage) && !finalizers.includes("foregroundDeletion") ? "Orphan" : undefined);
+  const policy =
+    options.propagationPolicy ??
+    (orphanByDefault.has(info.storage) && !finalizers.includes("foregroundDeletion") ? "Orphan" : undefined);
   if (policy === undefined) return [...finalizers];
   const others = finalizers.filter((name) => name !== "orphan" && name !== "foregroundDeletion");
   if (policy === "Orphan") return [...others, "orphan"];
@@ -72,7 +75,15 @@ function finalizersAfter(info: ResourceInfo, finalizers: readonly string[], opti
 export type Deleted = { readonly gone: boolean; readonly object: ApiObject };
 
 /** Deletes one object; answers whether it is gone and its last or new state. */
-export async function deleteObject(registry: Registry, info: ResourceInfo, namespace: string, name: string, options: DeleteOptions, write: WriteOptions, now: () => number): Promise<Deleted> {
+export async function deleteObject(
+  registry: Registry,
+  info: ResourceInfo,
+  namespace: string,
+  name: string,
+  options: DeleteOptions,
+  write: WriteOptions,
+  now: () => number,
+): Promise<Deleted> {
   for (let attempt = 1; ; attempt++) {
     const entry = registry.find(info, namespace, name);
     const object = registry.object(entry, info);
@@ -83,7 +94,8 @@ export async function deleteObject(registry: Registry, info: ResourceInfo, names
       throw conflict(info, name);
     }
     const plan = planDeletion(info, object, options, now());
-    if (write.dryRun || plan.do === "nothing") return { gone: plan.do === "remove", object: plan.do === "nothing" ? object : plan.object };
+    if (write.dryRun || plan.do === "nothing")
+      return { gone: plan.do === "remove", object: plan.do === "nothing" ? object : plan.object };
     if (plan.do === "mark") registry.store.put(info.storage, toStorage(info, plan.object));
     else {
       if (plan.announce) registry.store.put(info.storage, toStorage(info, structuredClone(plan.object)));
@@ -97,9 +109,17 @@ export async function deleteObject(registry: Registry, info: ResourceInfo, names
 function checkPreconditions(info: ResourceInfo, object: ApiObject, { preconditions }: DeleteOptions): void {
   const { uid, resourceVersion, name } = object.metadata;
   if (preconditions?.uid !== undefined && preconditions.uid !== uid) {
-    throw conflict(info, name, `Precondition failed: UID in precondition: ${preconditions.uid}, UID in object meta: ${uid}`);
+    throw conflict(
+      info,
+      name,
+      `Precondition failed: UID in precondition: ${preconditions.uid}, UID in object meta: ${uid}`,
+    );
   }
   if (preconditions?.resourceVersion !== undefined && preconditions.resourceVersion !== resourceVersion) {
-    throw conflict(info, name, `Precondition failed: ResourceVersion in precondition: ${preconditions.resourceVersion}, ResourceVersion in object meta: ${resourceVersion}`);
+    throw conflict(
+      info,
+      name,
+      `Precondition failed: ResourceVersion in precondition: ${preconditions.resourceVersion}, ResourceVersion in object meta: ${resourceVersion}`,
+    );
   }
 }

@@ -10,7 +10,9 @@ export function expireEvents(registry: Registry, now: () => number): () => void 
   const timer = setInterval(() => {
     for (const entry of registry.store.list(events.storage)) {
       const event = JSON.parse(entry.json);
-      const last = Date.parse(event.lastTimestamp ?? event.series?.lastObservedTime ?? event.eventTime ?? event.metadata.creationTimestamp);
+      const last = Date.parse(
+        event.lastTimestamp ?? event.series?.lastObservedTime ?? event.eventTime ?? event.metadata.creationTimestamp,
+      );
       if (now() - last > lifeMs) registry.remove(events, event);
     }
   }, 60_000);

@@ -13,11 +13,16 @@ export function generateName(prefix: string): string {
   return prefix.slice(0, 63 - 5) + suffix;
 }
 
-const subdomainText = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const labelText = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const label1035Text = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-const qualifiedText = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const labelValueText = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const subdomainText =
+  "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const labelText =
+  "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const label1035Text =
+  "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const qualifiedText =
+  "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const labelValueText =
+  "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 const tooLong = (limit: number): string => `must be no more than ${limit} characters`;
 
@@ -41,7 +46,10 @@ export function label1035Problems(name: string): string[] {
 export function qualifiedNameProblems(key: string): string[] {
   const parts = key.split("/");
   const name = parts.at(-1)!;
-  if (parts.length > 2) return [`a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`];
+  if (parts.length > 2)
+    return [
+      `a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`,
+    ];
   const problems: string[] = [];
   if (parts.length === 2) {
     if (parts[0] === "") problems.push("prefix part must be non-empty");
@@ -72,7 +80,8 @@ const byKind: Record<string, (name: string) => string[]> = {
   "rbac.authorization.k8s.io/RoleBinding": pathSegmentProblems,
   "rbac.authorization.k8s.io/ClusterRoleBinding": pathSegmentProblems,
   "certificates.k8s.io/CertificateSigningRequest": pathSegmentProblems,
-  "networking.k8s.io/IPAddress": (name) => (/^[0-9a-f.:]+$/.test(name) ? [] : ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]),
+  "networking.k8s.io/IPAddress": (name) =>
+    /^[0-9a-f.:]+$/.test(name) ? [] : ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"],
 };
 
 /** Errors in an object's metadata. */
@@ -81,10 +90,18 @@ export function validateMetadata(info: ResourceInfo, object: ApiObject, old: Api
   const errors: FieldError[] = [];
   if (old === undefined) {
     const problems = byKind[`${info.group}/${info.kind}`] ?? subdomainProblems;
-    if (metadata.name === "") errors.push({ type: "Required", field: "metadata.name", detail: "name or generateName is required" });
-    else for (const text of problems(metadata.name)) errors.push({ type: "Invalid", field: "metadata.name", value: metadata.name, detail: text });
+    if (metadata.name === "")
+      errors.push({ type: "Required", field: "metadata.name", detail: "name or generateName is required" });
+    else
+      for (const text of problems(metadata.name))
+        errors.push({ type: "Invalid", field: "metadata.name", value: metadata.name, detail: text });
   }
-  errors.push(...validateLabels(metadata.labels, "metadata.labels"), ...annotationErrors(metadata), ...ownerErrors(metadata), ...finalizerErrors(metadata, old));
+  errors.push(
+    ...validateLabels(metadata.labels, "metadata.labels"),
+    ...annotationErrors(metadata),
+    ...ownerErrors(metadata),
+    ...finalizerErrors(metadata, old),
+  );
   return errors;
 }
 
@@ -103,9 +120,11 @@ function annotationErrors(metadata: ObjectMeta): FieldError[] {
   let size = 0;
   for (const [key, value] of Object.entries(metadata.annotations ?? {})) {
     size += key.length + Buffer.byteLength(value);
-    for (const text of qualifiedNameProblems(key.toLowerCase())) errors.push({ type: "Invalid", field: "metadata.annotations", value: key, detail: text });
+    for (const text of qualifiedNameProblems(key.toLowerCase()))
+      errors.push({ type: "Invalid", field: "metadata.annotations", value: key, detail: text });
   }
-  if (size > 262144) errors.push({ type: "TooLong", field: "metadata.annotations", detail: "may not be more than 262144 bytes" });
+  if (size > 262144)
+    errors.push({ type: "TooLong", field: "metadata.annotations", detail: "may not be more than 262144 bytes" });
   return errors;
 }
 
@@ -115,22 +134,40 @@ function ownerErrors(metadata: ObjectMeta): FieldError[] {
   (metadata.ownerReferences ?? []).forEach((owner, index) => {
     const at = `metadata.ownerReferences[${index}]`;
     for (const field of ["apiVersion", "kind", "name", "uid"] as const) {
-      if (!owner[field]) errors.push({ type: "Invalid", field: `${at}.${field}`, value: owner[field] ?? "", detail: field === "apiVersion" ? "version must not be empty" : "must not be empty" });
+      if (!owner[field])
+        errors.push({
+          type: "Invalid",
+          field: `${at}.${field}`,
+          value: owner[field] ?? "",
+          detail: field === "apiVersion" ? "version must not be empty" : "must not be empty",
+        });
     }
     if (owner.controller === true) controllers++;
   });
-  if (controllers > 1) errors.push({ type: "Invalid", field: "metadata.ownerReferences", value: metadata.ownerReferences, detail: "Only one reference can have Controller set to true" });
+  if (controllers > 1)
+    errors.push({
+      type: "Invalid",
+      field: "metadata.ownerReferences",
+      value: metadata.ownerReferences,
+      detail: "Only one reference can have Controller set to true",
+    });
   return errors;
 }
 
 function finalizerErrors(metadata: ObjectMeta, old: ApiObject | undefined): FieldError[] {
   const errors: FieldError[] = [];
   for (const name of metadata.finalizers ?? []) {
-    for (const text of qualifiedNameProblems(name)) errors.push({ type: "Invalid", field: "metadata.finalizers", value: name, detail: text });
+    for (const text of qualifiedNameProblems(name))
+      errors.push({ type: "Invalid", field: "metadata.finalizers", value: name, detail: text });
   }
   if (old?.metadata.deletionTimestamp !== undefined) {
     const added = (metadata.finalizers ?? []).filter((name) => !(old.metadata.finalizers ?? []).includes(name));
-    if (added.length > 0) errors.push({ type: "Forbidden", field: "metadata.finalizers", detail: `no new finalizers can be added if the object is being deleted, found new finalizers []string{${added.map((n) => JSON.stringify(n)).join(", ")}}` });
+    if (added.length > 0)
+      errors.push({
+        type: "Forbidden",
+        field: "metadata.finalizers",
+        detail: `no new finalizers can be added if the object is being deleted, found new finalizers []string{${added.map((n) => JSON.stringify(n)).join(", ")}}`,
+      });
   }
   return errors;
 }

@@ -9,9 +9,11 @@ import { prepareService } from "./validation/service.ts";
 
 type Prepare = (object: ApiObject, old: ApiObject | undefined) => void;
 
-const status = (initial: () => Record<string, unknown>): Prepare => (object, old) => {
-  if (old === undefined) object["status"] = initial();
-};
+const status =
+  (initial: () => Record<string, unknown>): Prepare =>
+  (object, old) => {
+    if (old === undefined) object["status"] = initial();
+  };
 
 /** By `<group>/<Kind>`. */
 export const preparations: Readonly<Record<string, Prepare>> = {
@@ -20,7 +22,15 @@ export const preparations: Readonly<Record<string, Prepare>> = {
     pod["status"] = { phase: "Pending", qosClass: podQosClass(pod["spec"]) };
     // Scheduling gates hold the pod back and say so from the first moment.
     if ((pod["spec"].schedulingGates ?? []).length > 0) {
-      pod["status"].conditions = [{ type: "PodScheduled", status: "False", reason: "SchedulingGated", message: "Scheduling is blocked due to non-empty scheduling gates", lastTransitionTime: pod.metadata.creationTimestamp }];
+      pod["status"].conditions = [
+        {
+          type: "PodScheduled",
+          status: "False",
+          reason: "SchedulingGated",
+          message: "Scheduling is blocked due to non-empty scheduling gates",
+          lastTransitionTime: pod.metadata.creationTimestamp,
+        },
+      ];
     }
   },
   "/Namespace": (namespace, old) => {
@@ -37,20 +47,29 @@ export const preparations: Readonly<Record<string, Prepare>> = {
   "apps/ReplicaSet": status(() => ({ replicas: 0 })),
   "apps/StatefulSet": status(() => ({ replicas: 0, availableReplicas: 0 })),
   "apps/DaemonSet": (o, old) => {
-    if (old === undefined) o["status"] = { currentNumberScheduled: 0, desiredNumberScheduled: 0, numberMisscheduled: 0, numberReady: 0 };
+    if (old === undefined)
+      o["status"] = { currentNumberScheduled: 0, desiredNumberScheduled: 0, numberMisscheduled: 0, numberReady: 0 };
     const generation = o.metadata.annotations?.["deprecated.daemonset.template.generation"];
     if (generation === undefined && old === undefined) {
       o.metadata.annotations = { ...o.metadata.annotations, "deprecated.daemonset.template.generation": "1" };
     } else if (old !== undefined) {
       const before = old.metadata.annotations?.["deprecated.daemonset.template.generation"] ?? "0";
       const changed = JSON.stringify(o["spec"]?.template) !== JSON.stringify(old["spec"]?.template);
-      o.metadata.annotations = { ...o.metadata.annotations, "deprecated.daemonset.template.generation": String(Number(before) + (changed ? 1 : 0)) };
+      o.metadata.annotations = {
+        ...o.metadata.annotations,
+        "deprecated.daemonset.template.generation": String(Number(before) + (changed ? 1 : 0)),
+      };
     }
   },
   "batch/Job": prepareJob,
   "batch/CronJob": status(() => ({})),
   "networking.k8s.io/Ingress": status(() => ({ loadBalancer: {} })),
-  "policy/PodDisruptionBudget": status(() => ({ currentHealthy: 0, desiredHealthy: 0, disruptionsAllowed: 0, expectedPods: 0 })),
+  "policy/PodDisruptionBudget": status(() => ({
+    currentHealthy: 0,
+    desiredHealthy: 0,
+    disruptionsAllowed: 0,
+    expectedPods: 0,
+  })),
   "autoscaling/HorizontalPodAutoscaler": status(() => ({ desiredReplicas: 0 })),
   "certificates.k8s.io/CertificateSigningRequest": status(() => ({})),
   "storage.k8s.io/VolumeAttachment": () => {},
@@ -68,7 +87,10 @@ function prepareJob(job: ApiObject, old: ApiObject | undefined): void {
   const name = job.metadata.name || job.metadata.generateName;
   meta.labels = {
     ...meta.labels,
-    "batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name, "controller-uid": uid, "job-name": name,
+    "batch.kubernetes.io/controller-uid": uid,
+    "batch.kubernetes.io/job-name": name,
+    "controller-uid": uid,
+    "job-name": name,
   };
   spec.selector ??= {};
   spec.selector.matchLabels = { ...spec.selector.matchLabels, "batch.kubernetes.io/controller-uid": uid };

@@ -1,5 +1,7 @@
 /** The quality-of-service class of a pod spec: Guaranteed, Burstable or BestEffort. */
-export function podQosClass(spec: Record<string, any>): string {
+import type { JsonObject } from "../api-object.ts";
+
+export function podQosClass(spec: JsonObject): string {
   const containers = [...(spec["containers"] ?? []), ...(spec["initContainers"] ?? [])];
   let any = false;
   let guaranteed = containers.length > 0;

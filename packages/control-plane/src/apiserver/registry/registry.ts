@@ -43,7 +43,13 @@ export class Registry {
   readonly #services: ServiceAllocator;
   readonly #now: () => number;
 
-  constructor(parts: { store: Store; strategies: Strategies; admission: Admission; services: ServiceAllocator; now: () => number }) {
+  constructor(parts: {
+    store: Store;
+    strategies: Strategies;
+    admission: Admission;
+    services: ServiceAllocator;
+    now: () => number;
+  }) {
     this.store = parts.store;
     this.strategies = parts.strategies;
     this.#admission = parts.admission;
@@ -60,7 +66,9 @@ export class Registry {
 
   /** Stored bytes in the version of `info`. */
   json(entry: Entry, info: ResourceInfo): string {
-    return info.custom === undefined && !info.storage.startsWith("/events") ? entry.json : JSON.stringify(this.object(entry, info));
+    return info.custom === undefined && !info.storage.startsWith("/events")
+      ? entry.json
+      : JSON.stringify(this.object(entry, info));
   }
 
   find(info: ResourceInfo, namespace: string, name: string): Entry {
@@ -69,32 +77,66 @@ export class Registry {
     return entry;
   }
 
-  async create(info: ResourceInfo, namespace: string, raw: ApiObject, options: WriteOptions, managed?: { kept: true }): Promise<ApiObject> {
+  async create(
+    info: ResourceInfo,
+    namespace: string,
+    raw: ApiObject,
+    options: WriteOptions,
+    managed?: { kept: true },
+  ): Promise<ApiObject> {
     let object = raw;
     this.#place(info, namespace, object);
     this.#requireNamespace(info, namespace, object.metadata.name);
     const { metadata } = object;
     metadata.uid = randomUUID();
     metadata.creationTimestamp = kubernetesTime(this.#now());
-    for (const field of ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] as const) delete metadata[field];
+    for (const field of [
+      "resourceVersion",
+      "deletionTimestamp",
+      "deletionGracePeriodSeconds",
+      "selfLink",
+      "generation",
+    ] as const)
+      delete metadata[field];
     const generated = metadata.name === "" && metadata.generateName !== undefined && metadata.generateName !== "";
     if (info.subresources.some((s) => s.name === "status") && !keepsStatusOnCreate(info)) delete object["status"];
     if (generated) metadata.name = generateName(metadata.generateName!);
     this.strategies.default(info, object);
-    object = await this.#mutate(info, object, { operation: "CREATE", subresource: "", namespace, name: generated ? "" : metadata.name }, options);
+    object = await this.#mutate(
+      info,
+      object,
+      { operation: "CREATE", subresource: "", namespace, name: generated ? "" : metadata.name },
+      options,
+    );
     if (this.strategies.countsGeneration(info)) object.metadata.generation = 1;
     this.strategies.prepare(info, object, undefined);
-    if (info.storage === "certificates.k8s.io/certificatesigningrequests") object["spec"] = { ...object["spec"], ...requester(options) };
+    if (info.storage === "certificates.k8s.io/certificatesigningrequests")
+      object["spec"] = { ...object["spec"], ...requester(options) };
     this.#refuse(info, object, undefined);
-    await this.#validate(info, object, undefined, { operation: "CREATE", subresource: "", namespace, name: object.metadata.name }, options);
-    if (managed === undefined) trackUpdate({ type: typeOf(info), object, old: undefined, manager: options.fieldManager, subresource: "", now: this.#now() });
+    await this.#validate(
+      info,
+      object,
+      undefined,
+      { operation: "CREATE", subresource: "", namespace, name: object.metadata.name },
+      options,
+    );
+    if (managed === undefined)
+      trackUpdate({
+        type: typeOf(info),
+        object,
+        old: undefined,
+        manager: options.fieldManager,
+        subresource: "",
+        now: this.#now(),
+      });
     for (let attempt = 0; this.store.get(info.storage, namespace, object.metadata.name) !== undefined; attempt++) {
       if (!generated || attempt >= 8) throw alreadyExists(info, object.metadata.name);
       object.metadata.name = generateName(object.metadata.generateName!);
     }
     // Allocation and storing are one synchronous step: no other request can come in between.
     this.#requireNamespace(info, namespace, object.metadata.name);
-    const allocation = info.storage === "/services" ? this.#services.allocate(object, undefined, options.dryRun) : undefined;
+    const allocation =
+      info.storage === "/services" ? this.#services.allocate(object, undefined, options.dryRun) : undefined;
     if (allocation !== undefined && allocation.length > 0) throw invalid(info, object.metadata.name, allocation);
     if (options.dryRun) return object;
     const entry = this.store.put(info.storage, toStorage(info, object));
@@ -124,22 +166,39 @@ export class Registry {
   #checkVersion(info: ResourceInfo, object: ApiObject, old: ApiObject, request: UpdateRequest): void {
     const { resourceVersion, uid } = object.metadata;
     if (uid !== undefined && uid !== "" && uid !== old.metadata.uid) {
-      throw conflict(info, request.name, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`);
+      throw conflict(
+        info,
+        request.name,
+        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`,
+      );
     }
     if (resourceVersion === undefined || resourceVersion === "" || resourceVersion === "0") {
       if (request.requireVersion === undefined || info.custom === undefined) return;
-      throw invalid(info, request.name, [{ type: "Invalid", field: "metadata.resourceVersion", value: 0, detail: "must be specified for an update" }]);
+      throw invalid(info, request.name, [
+        { type: "Invalid", field: "metadata.resourceVersion", value: 0, detail: "must be specified for an update" },
+      ]);
     }
     if (resourceVersion !== old.metadata.resourceVersion) throw conflict(info, request.name);
   }
 
-  async #prepareUpdate(info: ResourceInfo, given: ApiObject, old: ApiObject, request: UpdateRequest, options: WriteOptions): Promise<ApiObject> {
+  async #prepareUpdate(
+    info: ResourceInfo,
+    given: ApiObject,
+    old: ApiObject,
+    request: UpdateRequest,
+    options: WriteOptions,
+  ): Promise<ApiObject> {
     let object = given;
     keepSystemFields(object, old);
     const { subresource, namespace, name } = request;
     object = separateStatus(info, object, old, subresource);
     this.strategies.default(info, object);
-    object = await this.#mutate(info, object, { operation: "UPDATE", subresource, namespace, name, oldObject: old }, options);
+    object = await this.#mutate(
+      info,
+      object,
+      { operation: "UPDATE", subresource, namespace, name, oldObject: old },
+      options,
+    );
     keepSystemFields(object, old);
     object = separateStatus(info, object, old, subresource);
     if (subresource === "") this.strategies.prepare(info, object, old);
@@ -149,11 +208,27 @@ export class Registry {
     return object;
   }
 
-  async #finishUpdate(info: ResourceInfo, object: ApiObject, old: ApiObject, request: UpdateRequest, options: WriteOptions): Promise<ApiObject> {
+  async #finishUpdate(
+    info: ResourceInfo,
+    object: ApiObject,
+    old: ApiObject,
+    request: UpdateRequest,
+    options: WriteOptions,
+  ): Promise<ApiObject> {
     if (request.managedFieldsKept === undefined) {
-      trackUpdate({ type: typeOf(info), object, old, manager: options.fieldManager, subresource: request.subresource, now: this.#now() });
+      trackUpdate({
+        type: typeOf(info),
+        object,
+        old,
+        manager: options.fieldManager,
+        subresource: request.subresource,
+        now: this.#now(),
+      });
     }
-    const allocation = info.storage === "/services" && request.subresource === "" ? this.#services.allocate(object, old, options.dryRun) : [];
+    const allocation =
+      info.storage === "/services" && request.subresource === ""
+        ? this.#services.allocate(object, old, options.dryRun)
+        : [];
     if (allocation.length > 0) throw invalid(info, request.name, allocation);
     object.metadata.resourceVersion = old.metadata.resourceVersion!;
     if (isUnchanged(object, old)) return old;
@@ -179,8 +254,16 @@ export class Registry {
     if (!options.admission) return;
     const { namespace = "", name } = object.metadata;
     const request: AdmissionRequest = {
-      operation: "DELETE", info, subresource: "", namespace, name, user: options.user, oldObject: object,
-      options: { kind: "DeleteOptions", apiVersion: "meta.k8s.io/v1" }, dryRun: options.dryRun, warn: options.warn,
+      operation: "DELETE",
+      info,
+      subresource: "",
+      namespace,
+      name,
+      user: options.user,
+      oldObject: object,
+      options: { kind: "DeleteOptions", apiVersion: "meta.k8s.io/v1" },
+      dryRun: options.dryRun,
+      warn: options.warn,
     };
     await this.#admission.admitMutating(request, (o) => o);
     await this.#admission.admitValidating(request);
@@ -197,29 +280,51 @@ export class Registry {
     return (await this.#admission.admitMutating(this.#admissionRequest(info, object, at, options), prepare)) ?? object;
   }
 
-  async #validate(info: ResourceInfo, object: ApiObject, old: ApiObject | undefined, at: Place, options: WriteOptions): Promise<void> {
+  async #validate(
+    info: ResourceInfo,
+    object: ApiObject,
+    old: ApiObject | undefined,
+    at: Place,
+    options: WriteOptions,
+  ): Promise<void> {
     if (!options.admission) return;
-    await this.#admission.admitValidating(this.#admissionRequest(info, object, old === undefined ? at : { ...at, oldObject: old }, options));
+    await this.#admission.admitValidating(
+      this.#admissionRequest(info, object, old === undefined ? at : { ...at, oldObject: old }, options),
+    );
   }
 
   #admissionRequest(info: ResourceInfo, object: ApiObject, at: Place, options: WriteOptions): AdmissionRequest {
     const kind = at.operation === "CREATE" ? "CreateOptions" : "UpdateOptions";
     return {
-      info, object, user: options.user, dryRun: options.dryRun, warn: options.warn, ...at,
-      options: { kind, apiVersion: "meta.k8s.io/v1", ...(options.dryRun ? { dryRun: ["All"] } : {}), fieldManager: options.fieldManager },
+      info,
+      object,
+      user: options.user,
+      dryRun: options.dryRun,
+      warn: options.warn,
+      ...at,
+      options: {
+        kind,
+        apiVersion: "meta.k8s.io/v1",
+        ...(options.dryRun ? { dryRun: ["All"] } : {}),
+        fieldManager: options.fieldManager,
+      },
     };
   }
 
   #refuse(info: ResourceInfo, object: ApiObject, old: ApiObject | undefined, subresource = ""): void {
     const errors = validateMetadata(info, object, old);
-    if (subresource === "" || subresource === "scale" || info.custom !== undefined) errors.push(...this.strategies.validate(info, object, old));
+    if (subresource === "" || subresource === "scale" || info.custom !== undefined)
+      errors.push(...this.strategies.validate(info, object, old));
     if (errors.length > 0) throw invalid(info, object.metadata.name, errors);
   }
 
   #countGeneration(info: ResourceInfo, object: ApiObject, old: ApiObject): void {
     if (old.metadata.generation === undefined && !this.strategies.countsGeneration(info)) return;
     const before = old.metadata.generation ?? 1;
-    object.metadata.generation = this.strategies.countsGeneration(info) && !deepEqual(counted(info, object), counted(info, old)) ? before + 1 : before;
+    object.metadata.generation =
+      this.strategies.countsGeneration(info) && !deepEqual(counted(info, object), counted(info, old))
+        ? before + 1
+        : before;
   }
 
   /** Body and URL must agree on the namespace. */
@@ -240,26 +345,57 @@ export class Registry {
     const entry = this.store.get("/namespaces", "", namespace);
     if (entry === undefined) throw notFound({ group: "", plural: "namespaces" }, namespace);
     if (entry.fields["status.phase"] !== "Terminating") return;
-    throw forbidden(info, name, `unable to create new content in namespace ${namespace} because it is being terminated`, [
-      { reason: "NamespaceTerminating", message: `namespace ${namespace} is being terminated`, field: "metadata.namespace" },
-    ]);
+    throw forbidden(
+      info,
+      name,
+      `unable to create new content in namespace ${namespace} because it is being terminated`,
+      [
+        {
+          reason: "NamespaceTerminating",
+          message: `namespace ${namespace} is being terminated`,
+          field: "metadata.namespace",
+        },
+      ],
+    );
   }
 }
 
-type Place = { operation: "CREATE" | "UPDATE"; subresource: string; namespace: string; name: string; oldObject?: ApiObject };
+type Place = {
+  operation: "CREATE" | "UPDATE";
+  subresource: string;
+  namespace: string;
+  name: string;
+  oldObject?: ApiObject;
+};
 
 /** Nodes register with their status; virtual parts of CRDs are made by the CRD engine. */
-const keepsStatusOnCreate = (info: ResourceInfo): boolean => info.storage === "/nodes" || info.storage === "storage.k8s.io/volumeattachments" || info.storage === "apiregistration.k8s.io/apiservices";
+const keepsStatusOnCreate = (info: ResourceInfo): boolean =>
+  info.storage === "/nodes" ||
+  info.storage === "storage.k8s.io/volumeattachments" ||
+  info.storage === "apiregistration.k8s.io/apiservices";
 
 /** A certificate request speaks for who sent it, whatever its body says. */
 function requester({ user }: WriteOptions): Record<string, unknown> {
-  return { username: user.username, groups: [...user.groups], ...(user.uid === undefined ? {} : { uid: user.uid }), ...(user.extra === undefined ? {} : { extra: user.extra }) };
+  return {
+    username: user.username,
+    groups: [...user.groups],
+    ...(user.uid === undefined ? {} : { uid: user.uid }),
+    ...(user.extra === undefined ? {} : { extra: user.extra }),
+  };
 }
 
 function keepSystemFields(object: ApiObject, old: ApiObject): void {
   const { metadata } = object;
   metadata.name = old.metadata.name;
-  for (const field of ["namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"] as const) {
+  for (const field of [
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+  ] as const) {
     if (old.metadata[field] === undefined) delete metadata[field];
     else (metadata as Record<string, unknown>)[field] = old.metadata[field];
   }
@@ -269,7 +405,13 @@ function keepSystemFields(object: ApiObject, old: ApiObject): void {
 function separateStatus(info: ResourceInfo, object: ApiObject, old: ApiObject, subresource: string): ApiObject {
   const hasStatus = info.subresources.some((s) => s.name === "status");
   if (subresource === "status") {
-    const kept: ApiObject = { ...structuredClone(old), metadata: { ...structuredClone(old.metadata), ...(object.metadata.managedFields === undefined ? {} : { managedFields: object.metadata.managedFields }) } };
+    const kept: ApiObject = {
+      ...structuredClone(old),
+      metadata: {
+        ...structuredClone(old.metadata),
+        ...(object.metadata.managedFields === undefined ? {} : { managedFields: object.metadata.managedFields }),
+      },
+    };
     if (info.custom === undefined) {
       for (const field of ["labels", "annotations"] as const) {
         if (object.metadata[field] === undefined) delete kept.metadata[field];
@@ -294,7 +436,13 @@ function counted(info: ResourceInfo, object: ApiObject): unknown {
 
 /** A write that changes nothing (times in managedFields aside) leaves version and watchers alone. */
 function isUnchanged(object: ApiObject, old: ApiObject): boolean {
-  const plain = (o: ApiObject): unknown => ({ ...o, metadata: { ...o.metadata, managedFields: (o.metadata.managedFields ?? []).map((entry) => ({ ...entry, time: undefined })) } });
+  const plain = (o: ApiObject): unknown => ({
+    ...o,
+    metadata: {
+      ...o.metadata,
+      managedFields: (o.metadata.managedFields ?? []).map((entry) => ({ ...entry, time: undefined })),
+    },
+  });
   return deepEqual(plain(object), plain(old));
 }
 
@@ -313,4 +461,3 @@ export function checkName(object: ApiObject, name: string): void {
     throw badRequest(`the name of the object (${object.metadata.name}) does not match the name on the URL (${name})`);
   }
 }
-

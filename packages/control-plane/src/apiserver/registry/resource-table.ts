@@ -15,7 +15,8 @@ export function createResourceTable(): ResourceTable & { onChange(listener: () =
   return {
     all: () => all,
     find: (group, version, plural) => byPath.get(`${group}/${version}/${plural}`),
-    findKind: (group, version, kind) => all.find((info) => info.group === group && info.version === version && info.kind === kind),
+    findKind: (group, version, kind) =>
+      all.find((info) => info.group === group && info.version === version && info.kind === kind),
     findStorage: (storage) => all.find((info) => info.storage === storage),
     setCustom(infos) {
       all = [...builtinResources, ...infos];

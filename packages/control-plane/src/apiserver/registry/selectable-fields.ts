@@ -1,6 +1,6 @@
 /** Which fields each kind can be selected by, and their values as text (a missing value is ""). */
 import { badRequest } from "../api-error.ts";
-import type { ApiObject } from "../api-object.ts";
+import type { AnyJson, ApiObject } from "../api-object.ts";
 import type { ResourceInfo } from "../resource-info.ts";
 
 /** Paths whose value is not simply found at the path. */
@@ -15,12 +15,27 @@ const computed: Record<string, (object: ApiObject) => unknown> = {
 
 const byStorage: Record<string, readonly string[]> = {
   "/pods": [
-    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-    "status.phase", "status.podIP", "status.nominatedNodeName",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.nominatedNodeName",
   ],
   "/events": [
-    "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
-    "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
   ],
   "/nodes": ["spec.unschedulable"],
   "/secrets": ["type"],
@@ -34,9 +49,13 @@ const byStorage: Record<string, readonly string[]> = {
 
 /** events.k8s.io names of the same fields. */
 const eventAliases: Record<string, string> = {
-  "regarding.kind": "involvedObject.kind", "regarding.namespace": "involvedObject.namespace", "regarding.name": "involvedObject.name",
-  "regarding.uid": "involvedObject.uid", "regarding.apiVersion": "involvedObject.apiVersion",
-  "regarding.resourceVersion": "involvedObject.resourceVersion", "regarding.fieldPath": "involvedObject.fieldPath",
+  "regarding.kind": "involvedObject.kind",
+  "regarding.namespace": "involvedObject.namespace",
+  "regarding.name": "involvedObject.name",
+  "regarding.uid": "involvedObject.uid",
+  "regarding.apiVersion": "involvedObject.apiVersion",
+  "regarding.resourceVersion": "involvedObject.resourceVersion",
+  "regarding.fieldPath": "involvedObject.fieldPath",
   reportingController: "reportingComponent",
 };
 
@@ -60,7 +79,7 @@ export function fieldName(info: ResourceInfo, field: string): string {
 }
 
 function valueAt(object: ApiObject, path: string): unknown {
-  let value: any = object;
+  let value: AnyJson = object;
   for (const step of path.split(".")) value = value?.[step];
   return value;
 }

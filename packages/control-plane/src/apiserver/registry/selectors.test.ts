@@ -8,14 +8,32 @@ import { parseSelection } from "./selectors.ts";
 const pods = builtinResources.find((info) => info.storage === "/pods")!;
 const entry = (labels: Record<string, string>, spec: object = {}): Entry => {
   const object = { apiVersion: "v1", kind: "Pod", metadata: { name: "p", namespace: "n", labels }, spec };
-  return { storage: "/pods", key: "n/p", namespace: "n", name: "p", revision: 1, json: "", labels, fields: fieldsOf("/pods", object, []) };
+  return {
+    storage: "/pods",
+    key: "n/p",
+    namespace: "n",
+    name: "p",
+    revision: 1,
+    json: "",
+    labels,
+    fields: fieldsOf("/pods", object, []),
+  };
 };
-const matches = (query: string, e: Entry, namespace = ""): boolean => parseSelection(pods, namespace, new URLSearchParams(query)).matches(e);
+const matches = (query: string, e: Entry, namespace = ""): boolean =>
+  parseSelection(pods, namespace, new URLSearchParams(query)).matches(e);
 
 for (const [selector, labels, expected] of [
-  ["a=b", { a: "b" }, true], ["a==b", { a: "c" }, false], ["a!=b", {}, true], ["a!=b", { a: "b" }, false],
-  ["a in (x, y)", { a: "y" }, true], ["a notin (x)", { a: "x" }, false], ["a notin (x)", {}, true],
-  ["a", { a: "" }, true], ["!a", { a: "" }, false], ["a=b,c in (d),!e", { a: "b", c: "d" }, true], ["a=", { a: "" }, true],
+  ["a=b", { a: "b" }, true],
+  ["a==b", { a: "c" }, false],
+  ["a!=b", {}, true],
+  ["a!=b", { a: "b" }, false],
+  ["a in (x, y)", { a: "y" }, true],
+  ["a notin (x)", { a: "x" }, false],
+  ["a notin (x)", {}, true],
+  ["a", { a: "" }, true],
+  ["!a", { a: "" }, false],
+  ["a=b,c in (d),!e", { a: "b", c: "d" }, true],
+  ["a=", { a: "" }, true],
   ["k8s.io/x-y=1", { "k8s.io/x-y": "1" }, true],
 ] as [string, Record<string, string>, boolean][]) {
   test(`label selector ${selector} on ${JSON.stringify(labels)} is ${expected}`, () => {

@@ -13,12 +13,20 @@ export type Selection = {
   matches(entry: Entry): boolean;
 };
 
-type LabelTerm = { key: string; operator: "in" | "notin" | "exists" | "absent" | "gt" | "lt"; values: readonly string[] };
+type LabelTerm = {
+  key: string;
+  operator: "in" | "notin" | "exists" | "absent" | "gt" | "lt";
+  values: readonly string[];
+};
 
 /** What a request selects, from its query; throws 400 for malformed selectors. */
 export function parseSelection(info: ResourceInfo, namespace: string, query: URLSearchParams): Selection {
   const labels = parseLabelSelector(query.get("labelSelector") ?? "");
-  const fields = parseFieldSelector(query.get("fieldSelector") ?? "").map(({ field, equals, value }) => ({ field: fieldName(info, field), equals, value }));
+  const fields = parseFieldSelector(query.get("fieldSelector") ?? "").map(({ field, equals, value }) => ({
+    field: fieldName(info, field),
+    equals,
+    value,
+  }));
   return {
     namespace,
     selective: labels.length > 0 || fields.length > 0,
@@ -31,17 +39,27 @@ export function parseSelection(info: ResourceInfo, namespace: string, query: URL
 }
 
 const fieldValue = (entry: Entry, field: string): string =>
-  field === "metadata.name" ? entry.name : field === "metadata.namespace" ? entry.namespace : (entry.fields[field] ?? "");
+  field === "metadata.name"
+    ? entry.name
+    : field === "metadata.namespace"
+      ? entry.namespace
+      : (entry.fields[field] ?? "");
 
 function matchesLabel({ key, operator, values }: LabelTerm, labels: Readonly<Record<string, string>>): boolean {
   const value = labels[key];
   switch (operator) {
-    case "in": return value !== undefined && values.includes(value);
-    case "notin": return value === undefined || !values.includes(value);
-    case "exists": return value !== undefined;
-    case "absent": return value === undefined;
-    case "gt": return value !== undefined && Number(value) > Number(values[0]);
-    case "lt": return value !== undefined && Number(value) < Number(values[0]);
+    case "in":
+      return value !== undefined && values.includes(value);
+    case "notin":
+      return value === undefined || !values.includes(value);
+    case "exists":
+      return value !== undefined;
+    case "absent":
+      return value === undefined;
+    case "gt":
+      return value !== undefined && Number(value) > Number(values[0]);
+    case "lt":
+      return value !== undefined && Number(value) < Number(values[0]);
   }
 }
 
@@ -64,7 +82,8 @@ export function parseLabelSelector(text: string): LabelTerm[] {
         terms.push({ key, operator: set[1] as "in" | "notin", values: set[2]!.split(",").map((v) => v.trim()) });
         rest = rest.slice(set[0].length);
       } else if (equality !== null) {
-        const operator = equality[1] === "!=" ? "notin" : equality[1] === ">" ? "gt" : equality[1] === "<" ? "lt" : "in";
+        const operator =
+          equality[1] === "!=" ? "notin" : equality[1] === ">" ? "gt" : equality[1] === "<" ? "lt" : "in";
         terms.push({ key, operator, values: [equality[2]!] });
         rest = rest.slice(equality[0].length);
       } else terms.push({ key, operator: "exists", values: [] });
@@ -80,9 +99,11 @@ export function parseLabelSelector(text: string): LabelTerm[] {
 /** `a=b,c==d,e!=f`; values escape `,` `=` and `\` with a backslash. */
 export function parseFieldSelector(text: string): { field: string; equals: boolean; value: string }[] {
   if (text === "") return [];
-  return text.match(/(?:\\.|[^,\\])+/g)?.map((term) => {
-    const parts = /^([^=!]+)(==|=|!=)(.*)$/s.exec(term.trim());
-    if (parts === null) throw badRequest(`invalid selector: '${text}'; can't understand '${term}'`);
-    return { field: parts[1]!.trim(), equals: parts[2] !== "!=", value: parts[3]!.replace(/\\(.)/gs, "$1") };
-  }) ?? [];
+  return (
+    text.match(/(?:\\.|[^,\\])+/g)?.map((term) => {
+      const parts = /^([^=!]+)(==|=|!=)(.*)$/s.exec(term.trim());
+      if (parts === null) throw badRequest(`invalid selector: '${text}'; can't understand '${term}'`);
+      return { field: parts[1]!.trim(), equals: parts[2] !== "!=", value: parts[3]!.replace(/\\(.)/gs, "$1") };
+    }) ?? []
+  );
 }

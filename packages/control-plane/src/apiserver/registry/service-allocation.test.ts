@@ -3,7 +3,12 @@ import { test } from "node:test";
 import type { ApiObject } from "../api-object.ts";
 import { createServiceAllocator } from "./service-allocation.ts";
 
-const service = (name: string, spec: object = {}): ApiObject => ({ apiVersion: "v1", kind: "Service", metadata: { name, namespace: "n" }, spec: { type: "ClusterIP", ports: [{ port: 80, protocol: "TCP" }], ...spec } });
+const service = (name: string, spec: object = {}): ApiObject => ({
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name, namespace: "n" },
+  spec: { type: "ClusterIP", ports: [{ port: 80, protocol: "TCP" }], ...spec },
+});
 const info = { storage: "/services" } as never;
 
 test("addresses come from the upper band, all distinct, then from the lower one, then run out", () => {
@@ -25,15 +30,27 @@ test("a chosen address is refused when taken or outside, and free again after re
   const first = service("a", { clusterIP: "10.0.0.10" });
   const allocator = createServiceAllocator("10.0.0.0/24", []);
   assert.deepEqual(allocator.allocate(first, undefined, false), []);
-  assert.match(allocator.allocate(service("b", { clusterIP: "10.0.0.10" }), undefined, false)[0]!.detail!, /already allocated/);
-  assert.match(allocator.allocate(service("b", { clusterIP: "10.9.0.10" }), undefined, false)[0]!.detail!, /not in the valid range/);
+  assert.match(
+    allocator.allocate(service("b", { clusterIP: "10.0.0.10" }), undefined, false)[0]!.detail!,
+    /already allocated/,
+  );
+  assert.match(
+    allocator.allocate(service("b", { clusterIP: "10.9.0.10" }), undefined, false)[0]!.detail!,
+    /not in the valid range/,
+  );
   allocator.release(info, first);
   assert.deepEqual(allocator.allocate(service("b", { clusterIP: "10.0.0.10" }), undefined, false), []);
 });
 
 test("one number serves TCP and UDP of a Service; an update keeps its ports", () => {
   const allocator = createServiceAllocator("10.0.0.0/24", []);
-  const dns = service("dns", { type: "NodePort", ports: [{ port: 53, protocol: "TCP", name: "t" }, { port: 53, protocol: "UDP", name: "u" }] });
+  const dns = service("dns", {
+    type: "NodePort",
+    ports: [
+      { port: 53, protocol: "TCP", name: "t" },
+      { port: 53, protocol: "UDP", name: "u" },
+    ],
+  });
   assert.deepEqual(allocator.allocate(dns, undefined, false), []);
   const [tcp, udp] = dns["spec"].ports;
   assert.equal(tcp.nodePort, udp.nodePort);

@@ -5,7 +5,7 @@
  */
 import { randomInt } from "node:crypto";
 import type { FieldError } from "../api-error.ts";
-import type { ApiObject } from "../api-object.ts";
+import type { AnyJson, ApiObject } from "../api-object.ts";
 import type { ResourceInfo } from "../resource-info.ts";
 
 const nodePorts = { first: 30000, size: 2768 };
@@ -34,24 +34,52 @@ export function createServiceAllocator(cidr: string, services: Iterable<ApiObjec
   function allocateAddress(service: ApiObject, old: ApiObject | undefined): FieldError[] {
     const { spec } = service;
     if (spec.type === "ExternalName") {
-      for (const field of ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]) delete spec[field];
+      for (const field of ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"])
+        delete spec[field];
       return [];
     }
     spec.clusterIP ||= spec.clusterIPs?.[0] || old?.["spec"].clusterIP || undefined;
     if (spec.clusterIP === undefined) {
-      const chosen = choose(block.first, block.size, Math.min(Math.max(16, Math.floor(block.size / 16)), 256), (at) => addresses.has(at));
-      if (chosen === undefined) return [{ type: "Invalid", field: "spec.clusterIPs", value: [], detail: "failed to allocate IP 0: range is full" }];
+      const chosen = choose(block.first, block.size, Math.min(Math.max(16, Math.floor(block.size / 16)), 256), (at) =>
+        addresses.has(at),
+      );
+      if (chosen === undefined)
+        return [
+          { type: "Invalid", field: "spec.clusterIPs", value: [], detail: "failed to allocate IP 0: range is full" },
+        ];
       spec.clusterIP = formatAddress(chosen);
     } else if (spec.clusterIP !== "None") {
       const wanted = parseAddress(spec.clusterIP);
       const value = spec.clusterIPs ?? [spec.clusterIP];
-      if (wanted === undefined) return [{ type: "Invalid", field: "spec.clusterIPs[0]", value: spec.clusterIP, detail: "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)" }];
+      if (wanted === undefined)
+        return [
+          {
+            type: "Invalid",
+            field: "spec.clusterIPs[0]",
+            value: spec.clusterIP,
+            detail: "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+          },
+        ];
       if (wanted < block.first || wanted >= block.first + block.size) {
-        return [{ type: "Invalid", field: "spec.clusterIPs", value, detail: `failed to allocate IP ${spec.clusterIP}: the provided IP (${spec.clusterIP}) is not in the valid range. The range of valid IPs is ${cidr}` }];
+        return [
+          {
+            type: "Invalid",
+            field: "spec.clusterIPs",
+            value,
+            detail: `failed to allocate IP ${spec.clusterIP}: the provided IP (${spec.clusterIP}) is not in the valid range. The range of valid IPs is ${cidr}`,
+          },
+        ];
       }
       const taken = addresses.get(wanted);
       if (taken !== undefined && taken !== owner(service)) {
-        return [{ type: "Invalid", field: "spec.clusterIPs", value, detail: `failed to allocate IP ${spec.clusterIP}: provided IP is already allocated` }];
+        return [
+          {
+            type: "Invalid",
+            field: "spec.clusterIPs",
+            value,
+            detail: `failed to allocate IP ${spec.clusterIP}: provided IP is already allocated`,
+          },
+        ];
       }
     }
     spec.clusterIPs = [spec.clusterIP];
@@ -62,42 +90,67 @@ export function createServiceAllocator(cidr: string, services: Iterable<ApiObjec
 
   function allocatePorts(service: ApiObject, old: ApiObject | undefined): FieldError[] {
     const { spec } = service;
-    const wants = spec.type === "NodePort" || (spec.type === "LoadBalancer" && spec.allocateLoadBalancerNodePorts !== false);
+    const wants =
+      spec.type === "NodePort" || (spec.type === "LoadBalancer" && spec.allocateLoadBalancerNodePorts !== false);
     const keeps = wants || spec.type === "LoadBalancer";
     const taken = new Set<string>();
     const errors: FieldError[] = [];
     const isTaken = (key: string): boolean => taken.has(key) || (ports.has(key) && ports.get(key) !== owner(service));
-    (spec.ports ?? []).forEach((port: any, index: number) => {
+    (spec.ports ?? []).forEach((port: AnyJson, index: number) => {
       if (!keeps) {
         if (old === undefined || old["spec"].type === spec.type) return;
         delete port.nodePort;
         return;
       }
-      const before = (old?.["spec"].ports ?? []).find((p: any) => p.port === port.port && p.protocol === port.protocol);
+      const before = (old?.["spec"].ports ?? []).find(
+        (p: AnyJson) => p.port === port.port && p.protocol === port.protocol,
+      );
       port.nodePort ||= before?.nodePort || undefined;
       if (port.nodePort === undefined) {
         if (!wants) return;
-        const shared = (spec.ports as any[]).find((p) => p !== port && p.port === port.port && p.protocol !== port.protocol && p.nodePort)?.nodePort;
-        const chosen = shared !== undefined && !isTaken(`${port.protocol}/${shared}`) ? shared : choose(nodePorts.first, nodePorts.size, 86, (at) => isTaken(`${port.protocol}/${at}`));
-        if (chosen === undefined) errors.push({ type: "Invalid", field: `spec.ports[${index}].nodePort`, value: 0, detail: "range is full" });
+        const shared = (spec.ports as AnyJson[]).find(
+          (p) => p !== port && p.port === port.port && p.protocol !== port.protocol && p.nodePort,
+        )?.nodePort;
+        const chosen =
+          shared !== undefined && !isTaken(`${port.protocol}/${shared}`)
+            ? shared
+            : choose(nodePorts.first, nodePorts.size, 86, (at) => isTaken(`${port.protocol}/${at}`));
+        if (chosen === undefined)
+          errors.push({ type: "Invalid", field: `spec.ports[${index}].nodePort`, value: 0, detail: "range is full" });
         else port.nodePort = chosen;
       } else if (port.nodePort < nodePorts.first || port.nodePort >= nodePorts.first + nodePorts.size) {
-        errors.push({ type: "Invalid", field: `spec.ports[${index}].nodePort`, value: port.nodePort, detail: "provided port is not in the valid range. The range of valid ports is 30000-32767" });
+        errors.push({
+          type: "Invalid",
+          field: `spec.ports[${index}].nodePort`,
+          value: port.nodePort,
+          detail: "provided port is not in the valid range. The range of valid ports is 30000-32767",
+        });
       } else if (isTaken(`${port.protocol}/${port.nodePort}`)) {
-        errors.push({ type: "Invalid", field: `spec.ports[${index}].nodePort`, value: port.nodePort, detail: "provided port is already allocated" });
+        errors.push({
+          type: "Invalid",
+          field: `spec.ports[${index}].nodePort`,
+          value: port.nodePort,
+          detail: "provided port is already allocated",
+        });
       }
       taken.add(`${port.protocol}/${port.nodePort}`);
     });
     return errors.length > 0 ? errors : allocateHealthPort(service, old, isTaken);
   }
 
-  function allocateHealthPort(service: ApiObject, old: ApiObject | undefined, isTaken: (key: string) => boolean): FieldError[] {
+  function allocateHealthPort(
+    service: ApiObject,
+    old: ApiObject | undefined,
+    isTaken: (key: string) => boolean,
+  ): FieldError[] {
     const { spec } = service;
     if (spec.type !== "LoadBalancer" || spec.externalTrafficPolicy !== "Local") {
       delete spec.healthCheckNodePort;
       return [];
     }
-    spec.healthCheckNodePort ||= old?.["spec"].healthCheckNodePort || choose(nodePorts.first, nodePorts.size, 86, (at) => isTaken(`TCP/${at}`) || isTaken(`UDP/${at}`));
+    spec.healthCheckNodePort ||=
+      old?.["spec"].healthCheckNodePort ||
+      choose(nodePorts.first, nodePorts.size, 86, (at) => isTaken(`TCP/${at}`) || isTaken(`UDP/${at}`));
     return [];
   }
 
@@ -121,12 +174,17 @@ export function createServiceAllocator(cidr: string, services: Iterable<ApiObjec
 
 function portsOf(service: ApiObject): string[] {
   const { spec = {} } = service;
-  const keys = (spec.ports ?? []).filter((port: any) => port.nodePort).map((port: any) => `${port.protocol}/${port.nodePort}`);
+  const keys = (spec.ports ?? [])
+    .filter((port: AnyJson) => port.nodePort)
+    .map((port: AnyJson) => `${port.protocol}/${port.nodePort}`);
   return spec.healthCheckNodePort ? [...keys, `TCP/${spec.healthCheckNodePort}`] : keys;
 }
 
 function choose(first: number, size: number, reserved: number, isTaken: (at: number) => boolean): number | undefined {
-  for (const [start, count] of [[first + reserved, size - reserved], [first, reserved]] as const) {
+  for (const [start, count] of [
+    [first + reserved, size - reserved],
+    [first, reserved],
+  ] as const) {
     if (count <= 0) continue;
     const offset = randomInt(count);
     for (let i = 0; i < count; i++) {
@@ -140,7 +198,8 @@ function choose(first: number, size: number, reserved: number, isTaken: (at: num
 function parseBlock(cidr: string): { base: number; first: number; size: number } {
   const [address = "", bits = ""] = cidr.split("/");
   const base = parseAddress(address);
-  if (base === undefined || !/^\d+$/.test(bits)) throw new Error(`Cannot use serviceCidr ${cidr}: it is not an IPv4 block like 172.20.0.0/16`);
+  if (base === undefined || !/^\d+$/.test(bits))
+    throw new Error(`Cannot use serviceCidr ${cidr}: it is not an IPv4 block like 172.20.0.0/16`);
   const all = 2 ** (32 - Number(bits));
   return { base, first: base + 1, size: all - 2 };
 }
@@ -151,4 +210,5 @@ function parseAddress(text: string): number | undefined {
   return parts.reduce((value, part) => value * 256 + part, 0);
 }
 
-const formatAddress = (value: number): string => [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join(".");
+const formatAddress = (value: number): string =>
+  [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join(".");

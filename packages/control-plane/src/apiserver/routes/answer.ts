@@ -16,10 +16,18 @@ export function sendJson(response: ServerResponse, code: number, json: string, w
   response.writeHead(code, headers).end(json);
 }
 
-export async function sendObject(response: ServerResponse, code: number, object: unknown, format: Format, warnings: readonly string[] = []): Promise<void> {
+export async function sendObject(
+  response: ServerResponse,
+  code: number,
+  object: unknown,
+  format: Format,
+  warnings: readonly string[] = [],
+): Promise<void> {
   if (format.encoding === "json") return sendJson(response, code, JSON.stringify(object), warnings);
   const { stringify } = await import("yaml");
-  response.writeHead(code, { "content-type": "application/yaml", "cache-control": "no-cache, private" }).end(stringify(object));
+  response
+    .writeHead(code, { "content-type": "application/yaml", "cache-control": "no-cache, private" })
+    .end(stringify(object));
 }
 
 export function sendStatus(response: ServerResponse, status: Status): void {
@@ -29,9 +37,17 @@ export function sendStatus(response: ServerResponse, status: Status): void {
 }
 
 export function sendAnswer(response: ServerResponse, answer: HttpAnswer): void {
-  response.writeHead(answer.status, { "content-length": Buffer.byteLength(answer.body), ...answer.headers }).end(answer.body);
+  response
+    .writeHead(answer.status, { "content-length": Buffer.byteLength(answer.body), ...answer.headers })
+    .end(answer.body);
 }
 
 export function sendText(response: ServerResponse, code: number, text: string): void {
-  response.writeHead(code, { "content-type": "text/plain; charset=utf-8", "content-length": Buffer.byteLength(text), "x-content-type-options": "nosniff" }).end(text);
+  response
+    .writeHead(code, {
+      "content-type": "text/plain; charset=utf-8",
+      "content-length": Buffer.byteLength(text),
+      "x-content-type-options": "nosniff",
+    })
+    .end(text);
 }

@@ -12,16 +12,23 @@ const strategic = "application/strategic-merge-patch+json";
 const apply = "application/apply-patch+yaml";
 
 /** Content types a kind takes: custom resources have no strategic merge patch. */
-export const patchTypes = (info: ResourceInfo): string[] => (info.custom === undefined ? [json, merge, strategic, apply] : [json, merge, apply]);
+export const patchTypes = (info: ResourceInfo): string[] =>
+  info.custom === undefined ? [json, merge, strategic, apply] : [json, merge, apply];
 
 export const patchFunction = {
   unsupported(type: string, info: ResourceInfo): ApiError {
-    return new ApiError(415, "UnsupportedMediaType", `the body of the request was in an unknown format - accepted media types include: ${patchTypes(info).join(", ")}`, { causes: [{ message: type }] });
+    return new ApiError(
+      415,
+      "UnsupportedMediaType",
+      `the body of the request was in an unknown format - accepted media types include: ${patchTypes(info).join(", ")}`,
+      { causes: [{ message: type }] },
+    );
   },
   /** The patch as a function of the current object. */
   of(type: string, patch: unknown, info: ResourceInfo, subresource: string): (current: unknown) => unknown {
     if (type === json) {
-      if (!Array.isArray(patch)) throw badRequest("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch");
+      if (!Array.isArray(patch))
+        throw badRequest("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch");
       return (current) => {
         try {
           return applyJsonPatch(current, patch);
@@ -31,7 +38,10 @@ export const patchFunction = {
         }
       };
     }
-    if (typeof patch !== "object" || patch === null || Array.isArray(patch)) throw badRequest("error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}");
+    if (typeof patch !== "object" || patch === null || Array.isArray(patch))
+      throw badRequest(
+        "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+      );
     if (type === merge) return (current) => applyMergePatch(current, patch);
     const node = subresource === "scale" ? builtinType("io.k8s.api.autoscaling.v1.Scale") : typeOf(info);
     return (current) => applyStrategicMerge(current, patch, node);

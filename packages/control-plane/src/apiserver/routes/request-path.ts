@@ -25,7 +25,11 @@ export function parseResourcePath(path: string): ResourcePath | undefined {
   const rest = parts.slice(at);
   if (rest.length === 0 || version === "") return undefined;
   // /namespaces/NS/<plural>… is inside a namespace; /namespaces, /namespaces/NS and its subresources are the namespace.
-  if (rest[0] === "namespaces" && rest.length > 2 && !(group === "" && (rest[2] === "status" || rest[2] === "finalize") && rest.length === 3)) {
+  if (
+    rest[0] === "namespaces" &&
+    rest.length > 2 &&
+    !(group === "" && (rest[2] === "status" || rest[2] === "finalize") && rest.length === 3)
+  ) {
     return resource(group, version, rest[1]!, rest.slice(2));
   }
   return resource(group, version, "", rest);

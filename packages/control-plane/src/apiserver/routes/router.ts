@@ -4,7 +4,14 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import { ApiError, internalError, methodNotAllowed, resourceNotServed, unauthorized, type Status } from "../api-error.ts";
+import {
+  ApiError,
+  internalError,
+  methodNotAllowed,
+  resourceNotServed,
+  unauthorized,
+  type Status,
+} from "../api-error.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ResourceInfo, SubresourceInfo } from "../resource-info.ts";
 import type { HttpQuestion, RequestAttributes, Seams, ServerContext, StreamingTarget, UserInfo } from "../seams.ts";
@@ -21,10 +28,19 @@ export type Router = {
   readonly watches: Watches;
 };
 
-type Target = { readonly path: ResourcePath; readonly info: ResourceInfo; readonly subresource: SubresourceInfo | undefined };
+type Target = {
+  readonly path: ResourcePath;
+  readonly info: ResourceInfo;
+  readonly subresource: SubresourceInfo | undefined;
+};
 const streamed = new Set(["exec", "attach", "portforward", "log", "proxy"]);
 
-export function createRouter(context: ServerContext, registry: Registry, seams: Seams, state: { isReady(): boolean; version: object }): Router {
+export function createRouter(
+  context: ServerContext,
+  registry: Registry,
+  seams: Seams,
+  state: { isReady(): boolean; version: object },
+): Router {
   const reader = createReader(registry, seams, context.now);
   const writer = createWriter(registry, seams, context.now);
   const watches = createWatches(registry, seams, context.now);
@@ -39,10 +55,12 @@ export function createRouter(context: ServerContext, registry: Registry, seams: 
     const isWatch = isTrue(query.get("watch"));
     const found = path === undefined ? undefined : findTarget(path);
     await authorize(user, attributesOf(method, pathname, path, isWatch, query), found?.info);
-    if (path === undefined) return serveOther({ method, path: pathname, query, headers: request.headers, user }, response);
+    if (path === undefined)
+      return serveOther({ method, path: pathname, query, headers: request.headers, user }, response);
     if (found === undefined) {
       const { group, version } = path;
-      if (!context.resources.all().some((info) => info.group === group && info.version === version)) return sendText(response, 404, "404 page not found\n");
+      if (!context.resources.all().some((info) => info.group === group && info.version === version))
+        return sendText(response, 404, "404 page not found\n");
       throw resourceNotServed();
     }
     await serveResource(found, user, isWatch, query, request, response);
@@ -52,7 +70,11 @@ export function createRouter(context: ServerContext, registry: Registry, seams: 
     const check = /^\/(healthz|livez|readyz)(\/.*)?$/.exec(path);
     if (check === null) return false;
     const ready = check[1] === "livez" || state.isReady();
-    const verbose = query.has("verbose") ? `[+]ping ok\n[${ready ? "+" : "-"}]bootstrap ${ready ? "ok" : "failed"}\n${check[1]} check ${ready ? "passed" : "failed"}\n` : ready ? "ok" : "bootstrap is not finished\n";
+    const verbose = query.has("verbose")
+      ? `[+]ping ok\n[${ready ? "+" : "-"}]bootstrap ${ready ? "ok" : "failed"}\n${check[1]} check ${ready ? "passed" : "failed"}\n`
+      : ready
+        ? "ok"
+        : "bootstrap is not finished\n";
     sendText(response, ready ? 200 : 500, verbose);
     return true;
   }
@@ -63,7 +85,11 @@ export function createRouter(context: ServerContext, registry: Registry, seams: 
     return user;
   }
 
-  async function authorize(user: UserInfo, attributes: RequestAttributes, info: ResourceInfo | undefined): Promise<void> {
+  async function authorize(
+    user: UserInfo,
+    attributes: RequestAttributes,
+    info: ResourceInfo | undefined,
+  ): Promise<void> {
     const decision = await seams.authorize(user, attributes);
     if (!decision.allowed) throw forbiddenRequest(user, attributes, decision.reason, info);
   }
@@ -80,18 +106,33 @@ export function createRouter(context: ServerContext, registry: Registry, seams: 
 
   function serveOther(question: HttpQuestion, response: ServerResponse): void {
     if (question.path === "/version" || question.path === "/version/") {
-      return sendAnswer(response, { status: 200, headers: { "content-type": "application/json" }, body: JSON.stringify(state.version, null, 2) });
+      return sendAnswer(response, {
+        status: 200,
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(state.version, null, 2),
+      });
     }
-    if (question.path === "/" ) {
+    if (question.path === "/") {
       const paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
-      return sendAnswer(response, { status: 200, headers: { "content-type": "application/json" }, body: JSON.stringify({ paths }) });
+      return sendAnswer(response, {
+        status: 200,
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ paths }),
+      });
     }
     const answer = seams.discovery(question) ?? seams.openapi(question) ?? seams.wellKnown(question);
     if (answer === undefined) return sendText(response, 404, "404 page not found\n");
     sendAnswer(response, answer);
   }
 
-  async function serveResource({ path, info, subresource }: Target, user: UserInfo, isWatch: boolean, query: URLSearchParams, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function serveResource(
+    { path, info, subresource }: Target,
+    user: UserInfo,
+    isWatch: boolean,
+    query: URLSearchParams,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
     const { namespace, name } = path;
     if (subresource !== undefined && streamed.has(subresource.name)) {
       return seams.stream(request, response, streamingTarget({ path, info, subresource }, user, query));
@@ -129,8 +170,13 @@ export function createRouter(context: ServerContext, registry: Registry, seams: 
     const user = await identify(request);
     const path = parseResourcePath(pathname);
     const target = path === undefined ? undefined : findTarget(path);
-    if (path === undefined || target?.subresource === undefined || !streamed.has(target.subresource.name)) throw resourceNotServed();
-    await authorize(user, { ...attributesOf("POST", pathname, path, false, query), verb: upgradeVerb(request.method, path.subresource) }, target.info);
+    if (path === undefined || target?.subresource === undefined || !streamed.has(target.subresource.name))
+      throw resourceNotServed();
+    await authorize(
+      user,
+      { ...attributesOf("POST", pathname, path, false, query), verb: upgradeVerb(request.method, path.subresource) },
+      target.info,
+    );
     await seams.upgrade(request, socket, head, streamingTarget(target, user, query));
   }
 
@@ -149,18 +195,29 @@ export function createRouter(context: ServerContext, registry: Registry, seams: 
       routeUpgrade(request, socket, head).catch((error: unknown) => {
         const status = statusOf(error, context);
         const body = JSON.stringify(status);
-        socket.end(`HTTP/1.1 ${status.code} ${status.reason ?? "Error"}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
+        socket.end(
+          `HTTP/1.1 ${status.code} ${status.reason ?? "Error"}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+        );
       });
     },
   };
 }
 
 function streamingTarget({ path, info, subresource }: Target, user: UserInfo, query: URLSearchParams): StreamingTarget {
-  return { info, subresource: subresource!.name, namespace: path.namespace, name: path.name, rest: path.rest, query, user };
+  return {
+    info,
+    subresource: subresource!.name,
+    namespace: path.namespace,
+    name: path.name,
+    rest: path.rest,
+    query,
+    user,
+  };
 }
 
 /** exec, attach and portforward change things, so a WebSocket's GET needs `create` as well. */
-const upgradeVerb = (method: string | undefined, subresource: string): string => (subresource === "proxy" && method === "GET" ? "get" : "create");
+const upgradeVerb = (method: string | undefined, subresource: string): string =>
+  subresource === "proxy" && method === "GET" ? "get" : "create";
 
 function statusOf(error: unknown, context: ServerContext): Status {
   if (error instanceof ApiError) return error.status;
@@ -170,30 +227,69 @@ function statusOf(error: unknown, context: ServerContext): Status {
 
 const verbs: Record<string, string> = { POST: "create", PUT: "update", PATCH: "patch" };
 
-function attributesOf(method: string, pathname: string, path: ResourcePath | undefined, isWatch: boolean, query: URLSearchParams): RequestAttributes {
+function attributesOf(
+  method: string,
+  pathname: string,
+  path: ResourcePath | undefined,
+  isWatch: boolean,
+  query: URLSearchParams,
+): RequestAttributes {
   if (path === undefined) {
-    return { verb: method === "HEAD" ? "get" : method.toLowerCase(), resource: "", group: "", version: "", subresource: "", namespace: "", name: "", path: pathname };
+    return {
+      verb: method === "HEAD" ? "get" : method.toLowerCase(),
+      resource: "",
+      group: "",
+      version: "",
+      subresource: "",
+      namespace: "",
+      name: "",
+      path: pathname,
+    };
   }
   const { group, version, plural, subresource, name } = path;
   let verb = verbs[method] ?? "";
   if (method === "GET" || method === "HEAD") verb = isWatch ? "watch" : name === "" ? "list" : "get";
   if (method === "DELETE") verb = name === "" ? "deletecollection" : "delete";
   // A list of one name is authorized as that name, as upstream does.
-  const named = name === "" && (verb === "list" || verb === "watch") ? (/(?:^|,)metadata\.name==?([^,]+)/.exec(query.get("fieldSelector") ?? "")?.[1] ?? "") : name;
+  const named =
+    name === "" && (verb === "list" || verb === "watch")
+      ? (/(?:^|,)metadata\.name==?([^,]+)/.exec(query.get("fieldSelector") ?? "")?.[1] ?? "")
+      : name;
   // The namespace object itself is authorized in its own namespace.
   const namespace = plural === "namespaces" && group === "" ? name : path.namespace;
   return { verb, resource: plural, group, version, subresource, namespace, name: named, path: pathname };
 }
 
 /** `pods is forbidden: User "u" cannot list resource "pods" in API group "" in the namespace "n"`. */
-function forbiddenRequest(user: UserInfo, a: RequestAttributes, reason: string | undefined, info: ResourceInfo | undefined): ApiError {
+function forbiddenRequest(
+  user: UserInfo,
+  a: RequestAttributes,
+  reason: string | undefined,
+  info: ResourceInfo | undefined,
+): ApiError {
   const why = reason === undefined || reason === "" ? "" : `: ${reason}`;
-  if (a.resource === "") return new ApiError(403, "Forbidden", `forbidden: User ${JSON.stringify(user.username)} cannot ${a.verb} path ${JSON.stringify(a.path)}${why}`, {});
+  if (a.resource === "")
+    return new ApiError(
+      403,
+      "Forbidden",
+      `forbidden: User ${JSON.stringify(user.username)} cannot ${a.verb} path ${JSON.stringify(a.path)}${why}`,
+      {},
+    );
   const resource = a.subresource === "" ? a.resource : `${a.resource}/${a.subresource}`;
   const qualified = a.group === "" ? a.resource : `${a.resource}.${a.group}`;
-  const where = a.namespace !== "" && (info?.namespaced ?? true) ? `in the namespace ${JSON.stringify(a.namespace)}` : "at the cluster scope";
+  const where =
+    a.namespace !== "" && (info?.namespaced ?? true)
+      ? `in the namespace ${JSON.stringify(a.namespace)}`
+      : "at the cluster scope";
   const name = a.name === "" ? "" : ` ${JSON.stringify(a.name)}`;
-  return new ApiError(403, "Forbidden", `${qualified}${name} is forbidden: User ${JSON.stringify(user.username)} cannot ${a.verb} resource ${JSON.stringify(resource)} in API group ${JSON.stringify(a.group)} ${where}${why}`, {
-    ...(a.name === "" ? {} : { name: a.name }), ...(a.group === "" ? {} : { group: a.group }), kind: a.resource,
-  });
+  return new ApiError(
+    403,
+    "Forbidden",
+    `${qualified}${name} is forbidden: User ${JSON.stringify(user.username)} cannot ${a.verb} resource ${JSON.stringify(resource)} in API group ${JSON.stringify(a.group)} ${where}${why}`,
+    {
+      ...(a.name === "" ? {} : { name: a.name }),
+      ...(a.group === "" ? {} : { group: a.group }),
+      kind: a.resource,
+    },
+  );
 }

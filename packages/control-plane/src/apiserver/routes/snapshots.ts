@@ -32,7 +32,9 @@ export function createSnapshots(now: () => number) {
       if (typeof id !== "string") throw badRequest("continue key is not valid: unknown format");
       const snapshot = kept.get(id);
       if (snapshot === undefined || snapshot.until <= now()) {
-        throw expired("The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.");
+        throw expired(
+          "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.",
+        );
       }
       return snapshot;
     },

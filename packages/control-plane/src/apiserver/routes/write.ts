@@ -1,7 +1,7 @@
 /** POST, PUT, PATCH and DELETE on objects and on subresources that are objects (status, scale, …). */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { badRequest, invalid, methodNotAllowed, notFound, resourceNotServed } from "../api-error.ts";
-import type { ApiObject } from "../api-object.ts";
+import type { ApiObject, JsonObject } from "../api-object.ts";
 import { applyConfiguration } from "../patch/apply.ts";
 import { decodeObject } from "../registry/decode-object.ts";
 import { deleteObject } from "../registry/deletion.ts";
@@ -36,11 +36,22 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
     const { info, namespace } = at;
     const { options, warnings } = writeOptions(at, request);
     const bytes = await readBytes(request);
-    if (info.namespaced && namespace === "" ) throw methodNotAllowed();
-    const { value, duplicates } = await parseBody(bytes, mediaType(request), info, seams, options.fieldValidation !== "Ignore");
+    if (info.namespaced && namespace === "") throw methodNotAllowed();
+    const { value, duplicates } = await parseBody(
+      bytes,
+      mediaType(request),
+      info,
+      seams,
+      options.fieldValidation !== "Ignore",
+    );
     const object = decodeObject(value, info, options, duplicates);
     if (info.virtual !== undefined) {
-      if (info.kind === "Binding") return sendJson(response, 201, JSON.stringify(await subresources.bind(namespace, object.metadata.name, object, options)));
+      if (info.kind === "Binding")
+        return sendJson(
+          response,
+          201,
+          JSON.stringify(await subresources.bind(namespace, object.metadata.name, object, options)),
+        );
       return sendObject(response, 201, await seams.review(at.user, info, namespace, object), at.format);
     }
     await answer(response, 201, await registry.create(info, namespace, object, options), at, warnings);
@@ -49,7 +60,14 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
   async function createSub(at: WriteRequest, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { options, warnings } = writeOptions(at, request);
     const { value } = await parseBody(await readBytes(request), mediaType(request), undefined, seams, false);
-    const result = await subresources.create(at.info, at.namespace, at.name, at.subresource!.name, value as ApiObject, options);
+    const result = await subresources.create(
+      at.info,
+      at.namespace,
+      at.name,
+      at.subresource!.name,
+      value as ApiObject,
+      options,
+    );
     sendJson(response, 201, JSON.stringify(result), warnings);
   }
 
@@ -60,17 +78,34 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
     const strict = options.fieldValidation !== "Ignore";
     if (subresource?.name === "scale") {
       const { value } = await parseBody(bytes, mediaType(request), undefined, seams, strict);
-      return sendJson(response, 200, JSON.stringify(await subresources.scale(info, namespace, name, () => value as ApiObject, options)), warnings);
+      return sendJson(
+        response,
+        200,
+        JSON.stringify(await subresources.scale(info, namespace, name, () => value as ApiObject, options)),
+        warnings,
+      );
     }
     const { value, duplicates } = await parseBody(bytes, mediaType(request), info, seams, strict);
     const object = decodeObject(value, info, options, duplicates);
     checkName(object, name);
-    if (info.namespaced && (object.metadata.namespace ?? namespace) !== namespace) throw badRequest("the namespace of the provided object does not match the namespace sent on the request");
-    if (subresource === undefined && registry.store.get(info.storage, namespace, name) === undefined && createsOnUpdate.has(info.storage) && !object.metadata.resourceVersion && !object.metadata.uid) {
+    if (info.namespaced && (object.metadata.namespace ?? namespace) !== namespace)
+      throw badRequest("the namespace of the provided object does not match the namespace sent on the request");
+    if (
+      subresource === undefined &&
+      registry.store.get(info.storage, namespace, name) === undefined &&
+      createsOnUpdate.has(info.storage) &&
+      !object.metadata.resourceVersion &&
+      !object.metadata.uid
+    ) {
       return answer(response, 201, await registry.create(info, namespace, object, options), at, warnings);
     }
-    const change = (current: ApiObject): ApiObject => subresources.select(info, subresource?.name ?? "", structuredClone(object), current);
-    const result = await registry.update(info, { namespace, name, subresource: subresource?.name ?? "", change, requireVersion: true }, options);
+    const change = (current: ApiObject): ApiObject =>
+      subresources.select(info, subresource?.name ?? "", structuredClone(object), current);
+    const result = await registry.update(
+      info,
+      { namespace, name, subresource: subresource?.name ?? "", change, requireVersion: true },
+      options,
+    );
     await answer(response, 200, result, at, warnings);
   }
 
@@ -83,30 +118,58 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
     const { info, namespace, name, subresource } = at;
     const compute = patchFunction.of(type, parseJson(text), info, subresource?.name ?? "");
     if (subresource?.name === "scale") {
-      return sendJson(response, 200, JSON.stringify(await subresources.scale(info, namespace, name, (scale) => compute(scale) as ApiObject, options)), warnings);
+      return sendJson(
+        response,
+        200,
+        JSON.stringify(
+          await subresources.scale(info, namespace, name, (scale) => compute(scale) as ApiObject, options),
+        ),
+        warnings,
+      );
     }
     const change = (current: ApiObject): ApiObject => {
       const object = decodeObject(compute(current), info, options);
       checkName(object, name);
       return subresources.select(info, subresource?.name ?? "", object, current);
     };
-    await answer(response, 200, await registry.update(info, { namespace, name, subresource: subresource?.name ?? "", change }, options), at, warnings);
+    await answer(
+      response,
+      200,
+      await registry.update(info, { namespace, name, subresource: subresource?.name ?? "", change }, options),
+      at,
+      warnings,
+    );
   }
 
-  async function apply(at: WriteRequest, text: string, options: WriteOptions, warnings: string[], response: ServerResponse): Promise<void> {
+  async function apply(
+    at: WriteRequest,
+    text: string,
+    options: WriteOptions,
+    warnings: string[],
+    response: ServerResponse,
+  ): Promise<void> {
     const { info, namespace, name, query, subresource } = at;
     const manager = query.get("fieldManager") ?? "";
     if (manager === "") {
-      throw invalid({ group: "meta.k8s.io", kind: "PatchOptions" }, "", [{ type: "Required", field: "fieldManager", detail: "is required for apply patch" }]);
+      throw invalid({ group: "meta.k8s.io", kind: "PatchOptions" }, "", [
+        { type: "Required", field: "fieldManager", detail: "is required for apply patch" },
+      ]);
     }
     const value = text.trimStart().startsWith("{") ? parseJson(text) : await parseYaml(text);
-    const given = value as Record<string, any> | null;
+    const given = value as JsonObject | null;
     if (subresource?.name === "scale") {
       const desired = given?.["spec"]?.replicas;
-      const merged = await subresources.scale(info, namespace, name, (scale) => ({ ...scale, spec: { replicas: desired } }), options);
+      const merged = await subresources.scale(
+        info,
+        namespace,
+        name,
+        (scale) => ({ ...scale, spec: { replicas: desired } }),
+        options,
+      );
       return sendJson(response, 200, JSON.stringify(merged), warnings);
     }
-    if (!given?.["apiVersion"] || !given["kind"]) throw badRequest(`error decoding patch: invalid object type: missing apiVersion or kind`);
+    if (!given?.["apiVersion"] || !given["kind"])
+      throw badRequest(`error decoding patch: invalid object type: missing apiVersion or kind`);
     if ((given["metadata"]?.managedFields ?? []).length > 0) throw badRequest("metadata.managedFields must be nil");
     const config = decodeObject(value, info, options);
     checkName(config, name);
@@ -114,10 +177,23 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
     const uidWanted = config.metadata.uid;
     const type = typeOf(info);
     const sub = subresource?.name ?? "";
-    const book = { type, config: withoutServerFields(config), manager, subresource: sub, force: options.force, now: now() };
+    const book = {
+      type,
+      config: withoutServerFields(config),
+      manager,
+      subresource: sub,
+      force: options.force,
+      now: now(),
+    };
     if (registry.store.get(info.storage, namespace, name) === undefined) {
       if (sub !== "" || uidWanted) throw notFound(info, name);
-      const created = await registry.create(info, namespace, applyConfiguration({ ...book, live: undefined }), { ...options, fieldManager: manager }, { kept: true });
+      const created = await registry.create(
+        info,
+        namespace,
+        applyConfiguration({ ...book, live: undefined }),
+        { ...options, fieldManager: manager },
+        { kept: true },
+      );
       return answer(response, 201, created, at, warnings);
     }
     const change = (current: ApiObject): ApiObject => {
@@ -125,9 +201,18 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
       if (config.metadata.resourceVersion) merged.metadata.resourceVersion = config.metadata.resourceVersion;
       else delete merged.metadata.resourceVersion;
       if (uidWanted) merged.metadata.uid = uidWanted;
-      return subresources.select(info, sub, decodeObject(merged, info, { ...options, fieldValidation: "Ignore" }), current);
+      return subresources.select(
+        info,
+        sub,
+        decodeObject(merged, info, { ...options, fieldValidation: "Ignore" }),
+        current,
+      );
     };
-    const result = await registry.update(info, { namespace, name, subresource: sub, change, managedFieldsKept: true }, { ...options, fieldManager: manager });
+    const result = await registry.update(
+      info,
+      { namespace, name, subresource: sub, change, managedFieldsKept: true },
+      { ...options, fieldManager: manager },
+    );
     await answer(response, 200, result, at, warnings);
   }
 
@@ -135,11 +220,29 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
     const { info, namespace, name } = at;
     const { options, warnings } = writeOptions(at, request);
     const { deleteOptions, dryRun } = await readDeleteOptions(at, request);
-    const { gone, object } = await deleteObject(registry, info, namespace, name, deleteOptions, { ...options, dryRun: dryRun || options.dryRun }, now);
+    const { gone, object } = await deleteObject(
+      registry,
+      info,
+      namespace,
+      name,
+      deleteOptions,
+      { ...options, dryRun: dryRun || options.dryRun },
+      now,
+    );
     // Upstream answers a Status once the object is gone, except for pods, whose last state is returned.
     if (gone && info.storage !== "/pods") {
-      const details = { name, ...(info.group === "" ? {} : { group: info.group }), kind: info.plural, uid: object.metadata.uid };
-      return sendJson(response, 200, JSON.stringify({ kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details }), warnings);
+      const details = {
+        name,
+        ...(info.group === "" ? {} : { group: info.group }),
+        kind: info.plural,
+        uid: object.metadata.uid,
+      };
+      return sendJson(
+        response,
+        200,
+        JSON.stringify({ kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details }),
+        warnings,
+      );
     }
     await answer(response, 200, object, at, warnings);
   }
@@ -153,33 +256,64 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
     for (const entry of registry.store.list(info.storage, namespace)) {
       if (!selection.matches(entry)) continue;
       try {
-        items.push((await deleteObject(registry, info, entry.namespace, entry.name, deleteOptions, options, now)).object);
+        items.push(
+          (await deleteObject(registry, info, entry.namespace, entry.name, deleteOptions, options, now)).object,
+        );
       } catch (error) {
         if ((error as { status?: { code?: number } }).status?.code !== 404) throw error;
       }
     }
-    const list = { kind: info.listKind, apiVersion: groupVersion(info), metadata: { resourceVersion: String(registry.store.revision) }, items };
+    const list = {
+      kind: info.listKind,
+      apiVersion: groupVersion(info),
+      metadata: { resourceVersion: String(registry.store.revision) },
+      items,
+    };
     sendJson(response, 200, JSON.stringify(list), warnings);
   }
 
-  async function readDeleteOptions(at: WriteRequest, request: IncomingMessage): Promise<{ deleteOptions: DeleteOptions; dryRun: boolean }> {
+  async function readDeleteOptions(
+    at: WriteRequest,
+    request: IncomingMessage,
+  ): Promise<{ deleteOptions: DeleteOptions; dryRun: boolean }> {
     const bytes = await readBytes(request);
-    const body = bytes.length === 0 ? {} : ((await parseBody(bytes, mediaType(request), undefined, seams, false)).value as Record<string, any>);
+    const body =
+      bytes.length === 0
+        ? {}
+        : ((await parseBody(bytes, mediaType(request), undefined, seams, false)).value as JsonObject);
     return parseDeleteOptions(body, at.query);
   }
 
-  async function answer(response: ServerResponse, code: number, object: ApiObject, at: WriteRequest, warnings: string[]): Promise<void> {
+  async function answer(
+    response: ServerResponse,
+    code: number,
+    object: ApiObject,
+    at: WriteRequest,
+    warnings: string[],
+  ): Promise<void> {
     const { format, info, query } = at;
     if (format.as === "Table") {
-      const table = seams.renderTable(info, [object], { resourceVersion: object.metadata.resourceVersion }, tableOptions(query, format, now()));
+      const table = seams.renderTable(
+        info,
+        [object],
+        { resourceVersion: object.metadata.resourceVersion },
+        tableOptions(query, format, now()),
+      );
       return sendObject(response, code, table, format, warnings);
     }
-    await sendObject(response, code, format.as === "PartialObjectMetadata" ? partialMetadata(object, format.version) : object, format, warnings);
+    await sendObject(
+      response,
+      code,
+      format.as === "PartialObjectMetadata" ? partialMetadata(object, format.version) : object,
+      format,
+      warnings,
+    );
   }
 
   async function getSub(at: WriteRequest, response: ServerResponse): Promise<void> {
     const name = at.subresource!.name;
-    if (name === "scale") return sendJson(response, 200, JSON.stringify(subresources.getScale(at.info, at.namespace, at.name)));
+    if (name === "scale")
+      return sendJson(response, 200, JSON.stringify(subresources.getScale(at.info, at.namespace, at.name)));
     if (!["status", "approval", "ephemeralcontainers", "resize"].includes(name)) throw resourceNotServed();
     await sendObject(response, 200, registry.object(registry.find(at.info, at.namespace, at.name), at.info), at.format);
   }
@@ -188,10 +322,26 @@ export function createWriter(registry: Registry, seams: Seams, now: () => number
 }
 
 /** Kinds a PUT may create. */
-const createsOnUpdate = new Set(["coordination.k8s.io/leases", "/endpoints", "/events", "/limitranges", "rbac.authorization.k8s.io/roles", "rbac.authorization.k8s.io/rolebindings", "rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/clusterrolebindings", "node.k8s.io/runtimeclasses"]);
+const createsOnUpdate = new Set([
+  "coordination.k8s.io/leases",
+  "/endpoints",
+  "/events",
+  "/limitranges",
+  "rbac.authorization.k8s.io/roles",
+  "rbac.authorization.k8s.io/rolebindings",
+  "rbac.authorization.k8s.io/clusterroles",
+  "rbac.authorization.k8s.io/clusterrolebindings",
+  "node.k8s.io/runtimeclasses",
+]);
 
 function withoutServerFields(config: ApiObject): ApiObject {
-  const { uid: _uid, resourceVersion: _version, generation: _generation, creationTimestamp: _created, ...metadata } = config.metadata;
+  const {
+    uid: _uid,
+    resourceVersion: _version,
+    generation: _generation,
+    creationTimestamp: _created,
+    ...metadata
+  } = config.metadata;
   return { ...config, metadata };
 }
 
@@ -200,16 +350,28 @@ function writeOptions(at: WriteRequest, request: IncomingMessage): { options: Wr
   const warnings: string[] = [];
   const dryRun = query.getAll("dryRun");
   if (dryRun.some((value) => value !== "All")) {
-    throw invalid({ group: "meta.k8s.io", kind: "CreateOptions" }, "", [{ type: "NotSupported", field: "dryRun", value: dryRun, detail: 'supported values: "All"' }]);
+    throw invalid({ group: "meta.k8s.io", kind: "CreateOptions" }, "", [
+      { type: "NotSupported", field: "dryRun", value: dryRun, detail: 'supported values: "All"' },
+    ]);
   }
   const fieldValidation = query.get("fieldValidation") || "Warn";
   if (fieldValidation !== "Ignore" && fieldValidation !== "Warn" && fieldValidation !== "Strict") {
-    throw invalid({ group: "meta.k8s.io", kind: "CreateOptions" }, "", [{ type: "NotSupported", field: "fieldValidation", value: fieldValidation, detail: 'supported values: "Ignore", "Strict", "Warn"' }]);
+    throw invalid({ group: "meta.k8s.io", kind: "CreateOptions" }, "", [
+      {
+        type: "NotSupported",
+        field: "fieldValidation",
+        value: fieldValidation,
+        detail: 'supported values: "Ignore", "Strict", "Warn"',
+      },
+    ]);
   }
   const agent = (request.headers["user-agent"] ?? "unknown").split("/")[0]!.slice(0, 128) || "unknown";
   const force = query.get("force");
   const options: WriteOptions = {
-    user, dryRun: dryRun.length > 0, fieldValidation, admission: true,
+    user,
+    dryRun: dryRun.length > 0,
+    fieldValidation,
+    admission: true,
     fieldManager: query.get("fieldManager") || agent,
     force: force === "true" || force === "1",
     warn: (text) => {
@@ -220,16 +382,34 @@ function writeOptions(at: WriteRequest, request: IncomingMessage): { options: Wr
 }
 
 /** From the body, or from the query where the body is silent. */
-export function parseDeleteOptions(body: Record<string, any>, query: URLSearchParams): { deleteOptions: DeleteOptions; dryRun: boolean } {
-  const grace = body["gracePeriodSeconds"] ?? (query.has("gracePeriodSeconds") ? Number(query.get("gracePeriodSeconds")) : undefined);
-  const orphan = body["orphanDependents"] ?? (query.has("orphanDependents") ? query.get("orphanDependents") === "true" : undefined);
-  const policy = body["propagationPolicy"] ?? query.get("propagationPolicy") ?? (orphan === undefined ? undefined : orphan ? "Orphan" : "Background");
+export function parseDeleteOptions(
+  body: JsonObject,
+  query: URLSearchParams,
+): { deleteOptions: DeleteOptions; dryRun: boolean } {
+  const grace =
+    body["gracePeriodSeconds"] ??
+    (query.has("gracePeriodSeconds") ? Number(query.get("gracePeriodSeconds")) : undefined);
+  const orphan =
+    body["orphanDependents"] ?? (query.has("orphanDependents") ? query.get("orphanDependents") === "true" : undefined);
+  const policy =
+    body["propagationPolicy"] ??
+    query.get("propagationPolicy") ??
+    (orphan === undefined ? undefined : orphan ? "Orphan" : "Background");
   const options = { group: "meta.k8s.io", kind: "DeleteOptions" };
   if (grace !== undefined && (!Number.isInteger(grace) || grace < 0)) {
-    throw invalid(options, "", [{ type: "Invalid", field: "gracePeriodSeconds", value: grace, detail: "must be greater than or equal to 0" }]);
+    throw invalid(options, "", [
+      { type: "Invalid", field: "gracePeriodSeconds", value: grace, detail: "must be greater than or equal to 0" },
+    ]);
   }
   if (policy !== undefined && !["Background", "Foreground", "Orphan"].includes(policy)) {
-    throw invalid(options, "", [{ type: "NotSupported", field: "propagationPolicy", value: policy, detail: 'supported values: "Background", "Foreground", "Orphan"' }]);
+    throw invalid(options, "", [
+      {
+        type: "NotSupported",
+        field: "propagationPolicy",
+        value: policy,
+        detail: 'supported values: "Background", "Foreground", "Orphan"',
+      },
+    ]);
   }
   const deleteOptions: DeleteOptions = {
     ...(grace === undefined ? {} : { gracePeriodSeconds: grace }),

@@ -26,7 +26,8 @@ function walk(value: unknown, node: TypeNode, path: string, owner: string, unkno
           if (node.open) result[name] = child;
           else if (!(path === "" && (name === "apiVersion" || name === "kind"))) unknown.push(at);
           else result[name] = child;
-        } else if (child !== null && child !== undefined) result[name] = walk(child, field, at, node.name || owner, unknown);
+        } else if (child !== null && child !== undefined)
+          result[name] = walk(child, field, at, node.name || owner, unknown);
       }
       return result;
     }
@@ -45,7 +46,9 @@ function walk(value: unknown, node: TypeNode, path: string, owner: string, unkno
     }
     case "list": {
       if (!Array.isArray(value)) throw mismatch(value, owner, path, "list");
-      return value.filter((item) => item !== null).map((item, index) => walk(item, node.items, `${path}[${index}]`, owner, unknown));
+      return value
+        .filter((item) => item !== null)
+        .map((item, index) => walk(item, node.items, `${path}[${index}]`, owner, unknown));
     }
   }
 }
@@ -61,7 +64,8 @@ function scalar(value: unknown, type: string, path: string, owner: string): unkn
       return value;
     case "bytes":
       if (typeof value !== "string") throw mismatch(value, owner, path, "[]uint8");
-      if (!/^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$/.test(value)) throw new DecodeError("illegal base64 data at input byte " + badBase64(value));
+      if (!/^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$/.test(value))
+        throw new DecodeError("illegal base64 data at input byte " + badBase64(value));
       return value;
     case "boolean":
       if (typeof value !== "boolean") throw mismatch(value, owner, path, "bool");
@@ -74,13 +78,17 @@ function scalar(value: unknown, type: string, path: string, owner: string): unkn
       if (typeof value !== "number") throw mismatch(value, owner, path, type);
       return value;
     case "intOrString":
-      if (typeof value !== "number" && typeof value !== "string") throw mismatch(value, owner, path, "intstr.IntOrString");
+      if (typeof value !== "number" && typeof value !== "string")
+        throw mismatch(value, owner, path, "intstr.IntOrString");
       return value;
     case "quantity": {
-      if (typeof value !== "number" && typeof value !== "string") throw mismatch(value, owner, path, "resource.Quantity");
+      if (typeof value !== "number" && typeof value !== "string")
+        throw mismatch(value, owner, path, "resource.Quantity");
       const quantity = canonicalQuantity(String(value));
       if (quantity === undefined) {
-        throw new DecodeError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+        throw new DecodeError(
+          "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        );
       }
       return quantity;
     }
@@ -104,7 +112,8 @@ function time(value: string, micro: boolean): string {
   return `${seconds}.${(parts[2] ?? ".").slice(1).padEnd(6, "0").slice(0, 6)}Z`;
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 function badBase64(value: string): number {
   const at = value.search(/[^A-Za-z0-9+/=\r\n]/);
@@ -112,8 +121,16 @@ function badBase64(value: string): number {
 }
 
 function mismatch(value: unknown, owner: string, path: string, type: string): DecodeError {
-  const got = Array.isArray(value) ? "array" : typeof value === "boolean" ? "bool" : value !== null && typeof value === "object" ? "object" : typeof value;
+  const got = Array.isArray(value)
+    ? "array"
+    : typeof value === "boolean"
+      ? "bool"
+      : value !== null && typeof value === "object"
+        ? "object"
+        : typeof value;
   const shown = got === "number" && type.startsWith("int") ? `number ${value as number}` : got;
   const field = path.replace(/\[\d+\]/g, "");
-  return new DecodeError(`json: cannot unmarshal ${shown} into Go struct field ${owner}.${field} of type ${goNames[type] ?? type}`);
+  return new DecodeError(
+    `json: cannot unmarshal ${shown} into Go struct field ${owner}.${field} of type ${goNames[type] ?? type}`,
+  );
 }

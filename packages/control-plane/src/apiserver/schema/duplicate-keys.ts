@@ -3,7 +3,7 @@ export function duplicateKeys(text: string): string[] {
   const found: string[] = [];
   let at = 0;
   const space = (): void => {
-    while (at < text.length && (text.charCodeAt(at) <= 32)) at++;
+    while (at < text.length && text.charCodeAt(at) <= 32) at++;
   };
   const string = (): string => {
     const start = at++;

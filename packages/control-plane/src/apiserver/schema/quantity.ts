@@ -1,8 +1,29 @@
 /** Canonical text of resource quantities: `0.5` → `500m`, `1000m` → `1`, `1024Mi` → `1Gi`. Exact (BigInt, nano units). */
 
-const decimal: [string, bigint][] = [["n", 1n], ["u", 1_000n], ["m", 1_000_000n], ["", 10n ** 9n], ["k", 10n ** 12n], ["M", 10n ** 15n], ["G", 10n ** 18n], ["T", 10n ** 21n], ["P", 10n ** 24n], ["E", 10n ** 27n]];
-const binary: [string, bigint][] = [["Ki", 10], ["Mi", 20], ["Gi", 30], ["Ti", 40], ["Pi", 50], ["Ei", 60]].map(([suffix, bits]) => [suffix as string, 1n << BigInt(bits as number)]);
-const scales = new Map<string, bigint>([...decimal, ...binary.map(([suffix, scale]): [string, bigint] => [suffix, scale * 10n ** 9n])]);
+const decimal: [string, bigint][] = [
+  ["n", 1n],
+  ["u", 1_000n],
+  ["m", 1_000_000n],
+  ["", 10n ** 9n],
+  ["k", 10n ** 12n],
+  ["M", 10n ** 15n],
+  ["G", 10n ** 18n],
+  ["T", 10n ** 21n],
+  ["P", 10n ** 24n],
+  ["E", 10n ** 27n],
+];
+const binary: [string, bigint][] = [
+  ["Ki", 10],
+  ["Mi", 20],
+  ["Gi", 30],
+  ["Ti", 40],
+  ["Pi", 50],
+  ["Ei", 60],
+].map(([suffix, bits]) => [suffix as string, 1n << BigInt(bits as number)]);
+const scales = new Map<string, bigint>([
+  ...decimal,
+  ...binary.map(([suffix, scale]): [string, bigint] => [suffix, scale * 10n ** 9n]),
+]);
 
 /** Canonical form, or undefined when the text is not a quantity. */
 export function canonicalQuantity(text: string): string | undefined {
@@ -24,7 +45,7 @@ export function canonicalQuantity(text: string): string | undefined {
   const nano = (numerator + denominator - 1n) / denominator;
   if (nano === 0n) return "0";
   const prefix = sign === "-" ? "-" : "";
-  if (suffix.endsWith("i") && nano % (10n ** 9n) === 0n) return prefix + binaryText(nano / 10n ** 9n);
+  if (suffix.endsWith("i") && nano % 10n ** 9n === 0n) return prefix + binaryText(nano / 10n ** 9n);
   return prefix + (exponent !== undefined ? exponentText(nano) : decimalText(nano));
 }
 

@@ -3,22 +3,41 @@
  * Built-in kinds come from generated/kubernetes-schemas.json, custom kinds from their openAPIV3Schema. Nodes are made
  * when first reached, so a server that never sees a StatefulSet holds nothing of it.
  */
+import type { JsonObject } from "../api-object.ts";
 import { readFileSync } from "node:fs";
 import type { ResourceInfo } from "../resource-info.ts";
 
 export type ScalarType =
-  | "string" | "boolean" | "int32" | "int64" | "float64" | "bytes" | "time" | "microTime" | "quantity" | "intOrString"
+  | "string"
+  | "boolean"
+  | "int32"
+  | "int64"
+  | "float64"
+  | "bytes"
+  | "time"
+  | "microTime"
+  | "quantity"
+  | "intOrString"
   /** Anything: left as it is. */
   | "any";
 
 export type TypeNode =
   | { readonly is: "scalar"; readonly type: ScalarType }
   /** `fields` undefined for a name: unknown. `name` is the Go type's name, for error texts. */
-  | { readonly is: "struct"; readonly name: string; field(name: string): TypeNode | undefined; readonly atomic: boolean; readonly open: boolean; readonly retainKeys: boolean }
+  | {
+      readonly is: "struct";
+      readonly name: string;
+      field(name: string): TypeNode | undefined;
+      readonly atomic: boolean;
+      readonly open: boolean;
+      readonly retainKeys: boolean;
+    }
   | { readonly is: "map"; readonly values: TypeNode; readonly atomic: boolean }
   | {
-      readonly is: "list"; readonly items: TypeNode;
-      readonly listType: "atomic" | "set" | "map"; readonly keys: readonly string[];
+      readonly is: "list";
+      readonly items: TypeNode;
+      readonly listType: "atomic" | "set" | "map";
+      readonly keys: readonly string[];
       /** Default of an absent key (protocol TCP). */
       readonly keyDefaults: Readonly<Record<string, unknown>>;
       /** Strategic merge patch: the key items merge by, "" to merge as a set of scalars, undefined to replace. */
@@ -26,12 +45,14 @@ export type TypeNode =
       readonly retainKeys: boolean;
     };
 
-type Schema = Record<string, any>;
-
-let builtinSchemas: Record<string, Schema> | undefined;
+let builtinSchemas: Record<string, JsonObject> | undefined;
 /** The parsed table of built-in schemas (shared; do not change it). */
-export function loadBuiltinSchemas(): Record<string, Schema> {
-  builtinSchemas ??= (JSON.parse(readFileSync(new URL("../../generated/kubernetes-schemas.json", import.meta.url), "utf8")) as { schemas: Record<string, Schema> }).schemas;
+export function loadBuiltinSchemas(): Record<string, JsonObject> {
+  builtinSchemas ??= (
+    JSON.parse(readFileSync(new URL("../../generated/kubernetes-schemas.json", import.meta.url), "utf8")) as {
+      schemas: Record<string, JsonObject>;
+    }
+  ).schemas;
   return builtinSchemas;
 }
 
@@ -52,7 +73,8 @@ export function builtinType(name: string): TypeNode {
   if (known !== undefined) return known;
   const scalar = special[name];
   const schema = loadBuiltinSchemas()[name];
-  const node: TypeNode = scalar !== undefined ? { is: "scalar", type: scalar } : schema === undefined ? anything : builtinNode(schema, name);
+  const node: TypeNode =
+    scalar !== undefined ? { is: "scalar", type: scalar } : schema === undefined ? anything : builtinNode(schema, name);
   named.set(name, node);
   return node;
 }
@@ -72,7 +94,7 @@ export function typeOf(info: ResourceInfo): TypeNode {
 const objectMeta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const refName = (ref: string): string => ref.slice(ref.lastIndexOf("/") + 1);
 
-function builtinNode(schema: Schema, name: string): TypeNode {
+function builtinNode(schema: JsonObject, name: string): TypeNode {
   if (schema["$ref"] !== undefined) return builtinType(refName(schema["$ref"]));
   if (schema["properties"] !== undefined) {
     return structNode(schema, name.slice(name.lastIndexOf(".") + 1), (property) => builtinNode(property, ""), false);
@@ -80,34 +102,54 @@ function builtinNode(schema: Schema, name: string): TypeNode {
   switch (schema["type"]) {
     case "object":
       if (schema["additionalProperties"] !== undefined) {
-        return { is: "map", values: builtinNode(schema["additionalProperties"], ""), atomic: schema["x-kubernetes-map-type"] === "atomic" };
+        return {
+          is: "map",
+          values: builtinNode(schema["additionalProperties"], ""),
+          atomic: schema["x-kubernetes-map-type"] === "atomic",
+        };
       }
-      return name.endsWith("SubresourceStatus") ? structNode({ properties: {} }, name, () => anything, false) : anything;
-    case "array": return listNode(schema, builtinNode(schema["items"], ""), itemsSchema(schema["items"]));
-    case "boolean": return { is: "scalar", type: "boolean" };
-    case "integer": return { is: "scalar", type: schema["format"] === "int32" ? "int32" : "int64" };
-    case "number": return { is: "scalar", type: "float64" };
-    case "string": return { is: "scalar", type: schema["format"] === "byte" ? "bytes" : "string" };
-    default: return anything;
+      return name.endsWith("SubresourceStatus")
+        ? structNode({ properties: {} }, name, () => anything, false)
+        : anything;
+    case "array":
+      return listNode(schema, builtinNode(schema["items"], ""), itemsSchema(schema["items"]));
+    case "boolean":
+      return { is: "scalar", type: "boolean" };
+    case "integer":
+      return { is: "scalar", type: schema["format"] === "int32" ? "int32" : "int64" };
+    case "number":
+      return { is: "scalar", type: "float64" };
+    case "string":
+      return { is: "scalar", type: schema["format"] === "byte" ? "bytes" : "string" };
+    default:
+      return anything;
   }
 }
 
-function itemsSchema(items: Schema): Schema {
+function itemsSchema(items: JsonObject): JsonObject {
   return items?.["$ref"] === undefined ? items : (loadBuiltinSchemas()[refName(items["$ref"])] ?? {});
 }
 
-function structNode(schema: Schema, name: string, make: (property: Schema) => TypeNode, open: boolean): TypeNode {
-  const properties: Record<string, Schema> = schema["properties"] ?? {};
+function structNode(
+  schema: JsonObject,
+  name: string,
+  make: (property: JsonObject) => TypeNode,
+  open: boolean,
+): TypeNode {
+  const properties: Record<string, JsonObject> = schema["properties"] ?? {};
   const made = new Map<string, TypeNode>();
   return {
-    is: "struct", name, open,
+    is: "struct",
+    name,
+    open,
     atomic: schema["x-kubernetes-map-type"] === "atomic",
     retainKeys: strategies(schema).includes("retainKeys"),
     field(field) {
       let node = made.get(field);
       if (node === undefined && Object.hasOwn(properties, field)) {
         node = make(properties[field]!);
-        if (node.is === "struct" && strategies(properties[field]!).includes("retainKeys")) node = { ...node, retainKeys: true };
+        if (node.is === "struct" && strategies(properties[field]!).includes("retainKeys"))
+          node = { ...node, retainKeys: true };
         made.set(field, node);
       }
       return node;
@@ -115,9 +157,9 @@ function structNode(schema: Schema, name: string, make: (property: Schema) => Ty
   };
 }
 
-const strategies = (schema: Schema): string[] => (schema["x-kubernetes-patch-strategy"] ?? "").split(",");
+const strategies = (schema: JsonObject): string[] => (schema["x-kubernetes-patch-strategy"] ?? "").split(",");
 
-function listNode(schema: Schema, items: TypeNode, itemSchema: Schema): TypeNode {
+function listNode(schema: JsonObject, items: TypeNode, itemSchema: JsonObject): TypeNode {
   const listType = schema["x-kubernetes-list-type"] ?? "atomic";
   const keys: string[] = schema["x-kubernetes-list-map-keys"] ?? [];
   const merges = strategies(schema).includes("merge");
@@ -127,7 +169,11 @@ function listNode(schema: Schema, items: TypeNode, itemSchema: Schema): TypeNode
     if (value !== undefined && value !== "") keyDefaults[key] = value;
   }
   return {
-    is: "list", items, listType, keys, keyDefaults,
+    is: "list",
+    items,
+    listType,
+    keys,
+    keyDefaults,
     patchKey: merges ? (schema["x-kubernetes-patch-merge-key"] ?? "") : undefined,
     retainKeys: strategies(schema).includes("retainKeys"),
   };
@@ -145,7 +191,7 @@ function rootField(name: string): TypeNode | undefined {
   return name === "apiVersion" || name === "kind" ? { is: "scalar", type: "string" } : undefined;
 }
 
-function customNode(schema: Schema): TypeNode {
+function customNode(schema: JsonObject): TypeNode {
   if (schema["x-kubernetes-int-or-string"] === true) return { is: "scalar", type: "any" };
   const open = schema["x-kubernetes-preserve-unknown-fields"] === true;
   if (schema["type"] === "array") return listNode(schema, customNode(schema["items"] ?? {}), schema["items"] ?? {});
@@ -156,7 +202,11 @@ function customNode(schema: Schema): TypeNode {
     }
     if (schema["properties"] !== undefined) return structNode(schema, "", customNode, open);
     if (typeof schema["additionalProperties"] === "object") {
-      return { is: "map", values: customNode(schema["additionalProperties"]), atomic: schema["x-kubernetes-map-type"] === "atomic" };
+      return {
+        is: "map",
+        values: customNode(schema["additionalProperties"]),
+        atomic: schema["x-kubernetes-map-type"] === "atomic",
+      };
     }
     return structNode({ ...schema, properties: {} }, "", customNode, open);
   }

@@ -19,7 +19,8 @@ export class History {
     this.#events.push(event);
     this.#characters += event.entry.json.length;
     // Trim in strides, so that a push is cheap.
-    if (this.#events.length > keepAtMost * 1.25 || this.#characters > keepCharacters) this.#forget(Math.ceil(this.#events.length / 5));
+    if (this.#events.length > keepAtMost * 1.25 || this.#characters > keepCharacters)
+      this.#forget(Math.ceil(this.#events.length / 5));
     else if (this.#events.length % 256 === 0) this.#forget(firstAfter(this.#events, (e) => e.at > event.at - keepMs));
   }
 

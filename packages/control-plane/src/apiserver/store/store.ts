@@ -113,7 +113,13 @@ export class Store {
     shelf.entries.set(entry.key, entry);
     shelf.sorted = undefined;
     shelf.revision = revision;
-    this.#publishLater({ type: previous === undefined ? "ADDED" : "MODIFIED", revision, entry, previous, at: this.#now() });
+    this.#publishLater({
+      type: previous === undefined ? "ADDED" : "MODIFIED",
+      revision,
+      entry,
+      previous,
+      at: this.#now(),
+    });
     return entry;
   }
 
@@ -210,7 +216,16 @@ export class Store {
 
   #entryOf(storage: string, object: ApiObject, revision: number, json: string): Entry {
     const { name, namespace = "", labels = {} } = object.metadata;
-    return { storage, key: keyOf(namespace, name), namespace, name, revision, json, labels, fields: this.#fieldsOf(storage, object) };
+    return {
+      storage,
+      key: keyOf(namespace, name),
+      namespace,
+      name,
+      revision,
+      json,
+      labels,
+      fields: this.#fieldsOf(storage, object),
+    };
   }
 
   #shelf(storage: string): Shelf {

@@ -19,9 +19,19 @@ type Watcher = { bookmark(): void };
 const bufferLimit = 16 * 1024 * 1024;
 const bookmarkEveryMs = 60_000;
 
-export type WatchRequest = { readonly info: ResourceInfo; readonly namespace: string; readonly name: string; readonly query: URLSearchParams; readonly format: Format };
+export type WatchRequest = {
+  readonly info: ResourceInfo;
+  readonly namespace: string;
+  readonly name: string;
+  readonly query: URLSearchParams;
+  readonly format: Format;
+};
 
-export type Watches = { serve(request: WatchRequest, response: ServerResponse): Promise<void>; readonly size: number; closeAll(): void };
+export type Watches = {
+  serve(request: WatchRequest, response: ServerResponse): Promise<void>;
+  readonly size: number;
+  closeAll(): void;
+};
 
 export function createWatches(registry: Registry, seams: Pick<Seams, "renderTable">, now: () => number): Watches {
   const open = new Set<Watcher & { end(): void }>();
@@ -31,7 +41,10 @@ export function createWatches(registry: Registry, seams: Pick<Seams, "renderTabl
   timer.unref();
   const lines = createLines(registry, seams, now);
 
-  async function serve({ info, namespace, name, query, format }: WatchRequest, response: ServerResponse): Promise<void> {
+  async function serve(
+    { info, namespace, name, query, format }: WatchRequest,
+    response: ServerResponse,
+  ): Promise<void> {
     const options = parseOptions(info, query);
     if (name !== "") query.append("fieldSelector", `metadata.name=${name}`);
     const selection = parseSelection(info, namespace, query);
@@ -61,7 +74,8 @@ export function createWatches(registry: Registry, seams: Pick<Seams, "renderTabl
       if (crossing !== undefined) send(line(crossing.type, crossing.entry, event));
     };
     const bookmark = (initialEnd = false): void => {
-      if (options.bookmarks) send(lines.bookmark(info, format, Math.max(seen, store.isSettled ? store.revision : seen), initialEnd));
+      if (options.bookmarks)
+        send(lines.bookmark(info, format, Math.max(seen, store.isSettled ? store.revision : seen), initialEnd));
     };
 
     // From here to subscribe() nothing is awaited, so no change is missed or sent twice.
@@ -129,9 +143,15 @@ function parseOptions(info: ResourceInfo, query: URLSearchParams): Options {
   const version = query.get("resourceVersion") ?? "";
   const match = query.get("resourceVersionMatch") ?? "";
   const initial = query.get("sendInitialEvents");
-  const forbid = (field: string, detail: string): ApiError => invalid({ group: "meta.k8s.io", kind: "ListOptions" }, "", [{ type: "Forbidden", field, detail }]);
-  if (initial !== null && match !== "NotOlderThan") throw forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-  if (initial === null && match !== "") throw forbid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+  const forbid = (field: string, detail: string): ApiError =>
+    invalid({ group: "meta.k8s.io", kind: "ListOptions" }, "", [{ type: "Forbidden", field, detail }]);
+  if (initial !== null && match !== "NotOlderThan")
+    throw forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+  if (initial === null && match !== "")
+    throw forbid(
+      "resourceVersionMatch",
+      "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+    );
   const revision = parseRevision(version);
   const sendInitialEvents = initial === "true" || initial === "1";
   const seconds = Number(query.get("timeoutSeconds") ?? 0);
@@ -144,7 +164,8 @@ function parseOptions(info: ResourceInfo, query: URLSearchParams): Options {
   };
 }
 
-export const isTrue = (text: string | null): boolean => text === "true" || text === "1" || text === "True" || text === "t";
+export const isTrue = (text: string | null): boolean =>
+  text === "true" || text === "1" || text === "True" || text === "t";
 
 /** What a change means to a watcher with a selector: entering is ADDED, leaving is DELETED with the old state. */
 function transition(event: StoreEvent, selection: Selection): { type: EventType; entry: Entry } | undefined {
@@ -179,7 +200,10 @@ function createLines(registry: Registry, seams: Pick<Seams, "renderTable">, now:
       if (texts === undefined) shared.set(key, (texts = new Map()));
       let text = texts.get(id);
       if (text === undefined) {
-        const json = form.format.as === "object" ? registry.json(entry, info) : JSON.stringify(partialMetadata(registry.object(entry, info), form.format.version));
+        const json =
+          form.format.as === "object"
+            ? registry.json(entry, info)
+            : JSON.stringify(partialMetadata(registry.object(entry, info), form.format.version));
         text = `{"type":"${type}","object":${json}}\n`;
         // Initial events are one watcher's; only changes are shared.
         if (key !== entry) texts.set(id, text);
@@ -188,19 +212,24 @@ function createLines(registry: Registry, seams: Pick<Seams, "renderTable">, now:
     },
     bookmark(info: ResourceInfo, format: Format, revision: number, initialEnd: boolean): string {
       const metadata = {
-        resourceVersion: String(revision), creationTimestamp: null,
+        resourceVersion: String(revision),
+        creationTimestamp: null,
         ...(initialEnd ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}),
       };
       const head =
-        format.as === "object" ? { kind: info.kind, apiVersion: groupVersion(info) }
-        : format.as === "PartialObjectMetadata" ? { kind: "PartialObjectMetadata", apiVersion: `meta.k8s.io/${format.version}` }
-        : { kind: "Table", apiVersion: `meta.k8s.io/${format.version}`, columnDefinitions: null, rows: [] };
+        format.as === "object"
+          ? { kind: info.kind, apiVersion: groupVersion(info) }
+          : format.as === "PartialObjectMetadata"
+            ? { kind: "PartialObjectMetadata", apiVersion: `meta.k8s.io/${format.version}` }
+            : { kind: "Table", apiVersion: `meta.k8s.io/${format.version}`, columnDefinitions: null, rows: [] };
       return `${JSON.stringify({ type: "BOOKMARK", object: { ...head, metadata } })}\n`;
     },
   };
   function table(entry: Entry, info: ResourceInfo, form: LineForm): string {
     const object = registry.object(entry, info);
     const options = { ...tableOptions(form.query, form.format, now()), columnDefinitions: form.columns };
-    return JSON.stringify(seams.renderTable(info, [object], { resourceVersion: object.metadata.resourceVersion }, options));
+    return JSON.stringify(
+      seams.renderTable(info, [object], { resourceVersion: object.metadata.resourceVersion }, options),
+    );
   }
 }

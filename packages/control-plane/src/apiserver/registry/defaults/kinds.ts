@@ -1,5 +1,5 @@
 /** Defaults of the built-in kinds (Kubernetes' own values); each changes the object in place and may run again. */
-import type { ApiObject } from "../../api-object.ts";
+import type { ApiObject, JsonObject } from "../../api-object.ts";
 import { defaultPod, defaultPodTemplate, put } from "./pod-spec.ts";
 import { defaultService } from "./service.ts";
 
@@ -28,7 +28,10 @@ export const defaultsByKind: Readonly<Record<string, Default>> = {
   "/Secret": (o) => {
     put(o, "type", "Opaque");
     if (o["stringData"] !== undefined) {
-      const encoded = Object.entries(o["stringData"] as Record<string, string>).map(([key, text]) => [key, Buffer.from(text).toString("base64")]);
+      const encoded = Object.entries(o["stringData"] as Record<string, string>).map(([key, text]) => [
+        key,
+        Buffer.from(text).toString("base64"),
+      ]);
       o["data"] = { ...o["data"], ...Object.fromEntries(encoded) };
       delete o["stringData"];
     }
@@ -78,7 +81,11 @@ export const defaultsByKind: Readonly<Record<string, Default>> = {
     const update = (spec.updateStrategy ??= {});
     put(update, "type", "RollingUpdate");
     if (update.type === "RollingUpdate") put((update.rollingUpdate ??= {}), "partition", 0);
-    spec.persistentVolumeClaimRetentionPolicy = { whenDeleted: "Retain", whenScaled: "Retain", ...spec.persistentVolumeClaimRetentionPolicy };
+    spec.persistentVolumeClaimRetentionPolicy = {
+      whenDeleted: "Retain",
+      whenScaled: "Retain",
+      ...spec.persistentVolumeClaimRetentionPolicy,
+    };
     for (const claim of spec.volumeClaimTemplates ?? []) {
       claim.kind ??= "PersistentVolumeClaim";
       claim.apiVersion ??= "v1";
@@ -92,7 +99,8 @@ export const defaultsByKind: Readonly<Record<string, Default>> = {
     put(spec, "revisionHistoryLimit", 10);
     const update = (spec.updateStrategy ??= {});
     put(update, "type", "RollingUpdate");
-    if (update.type === "RollingUpdate") update.rollingUpdate = { maxSurge: 0, maxUnavailable: 1, ...update.rollingUpdate };
+    if (update.type === "RollingUpdate")
+      update.rollingUpdate = { maxSurge: 0, maxUnavailable: 1, ...update.rollingUpdate };
     defaultPodTemplate(spec.template);
   },
   "batch/Job": (o) => {
@@ -112,7 +120,8 @@ export const defaultsByKind: Readonly<Record<string, Default>> = {
   "networking.k8s.io/NetworkPolicy": (o) => {
     const spec = (o["spec"] ??= {});
     spec.podSelector ??= {};
-    for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])]) for (const port of rule.ports ?? []) put(port, "protocol", "TCP");
+    for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])])
+      for (const port of rule.ports ?? []) put(port, "protocol", "TCP");
     spec.policyTypes ??= spec.egress === undefined ? ["Ingress"] : ["Ingress", "Egress"];
   },
   "discovery.k8s.io/EndpointSlice": (o) => {
@@ -148,14 +157,16 @@ export const defaultsByKind: Readonly<Record<string, Default>> = {
   "autoscaling/HorizontalPodAutoscaler": (o) => {
     const spec = (o["spec"] ??= {});
     put(spec, "minReplicas", 1);
-    spec.metrics ??= [{ type: "Resource", resource: { name: "cpu", target: { type: "Utilization", averageUtilization: 80 } } }];
+    spec.metrics ??= [
+      { type: "Resource", resource: { name: "cpu", target: { type: "Utilization", averageUtilization: 80 } } },
+    ];
   },
   "certificates.k8s.io/CertificateSigningRequest": (o) => {
     put((o["spec"] ??= {}), "usages", ["digital signature", "key encipherment"]);
   },
 };
 
-function defaultJobSpec(spec: Record<string, any>): void {
+function defaultJobSpec(spec: JsonObject): void {
   if (spec["completions"] === undefined && spec["parallelism"] === undefined) {
     spec["completions"] = 1;
     spec["parallelism"] = 1;
@@ -178,7 +189,7 @@ function defaultBinding(binding: ApiObject): void {
   }
 }
 
-function defaultWebhook(webhook: Record<string, any>): void {
+function defaultWebhook(webhook: JsonObject): void {
   put(webhook, "failurePolicy", "Fail");
   put(webhook, "matchPolicy", "Equivalent");
   put(webhook, "namespaceSelector", {});

@@ -1,14 +1,13 @@
 /** Defaults of pods and of the pod templates inside workloads. */
-
-type Json = Record<string, any>;
+import type { JsonObject } from "../../api-object.ts";
 
 /** Sets a field that is absent. */
-export function put(object: Json, field: string, value: unknown): void {
+export function put(object: JsonObject, field: string, value: unknown): void {
   object[field] ??= value;
 }
 
 /** A pod's own spec: what templates leave open as well. */
-export function defaultPod(spec: Json): void {
+export function defaultPod(spec: JsonObject): void {
   put(spec, "enableServiceLinks", true);
   for (const container of [...(spec["containers"] ?? []), ...(spec["initContainers"] ?? [])]) {
     const { resources } = container;
@@ -19,14 +18,14 @@ export function defaultPod(spec: Json): void {
   defaultPodSpec(spec);
 }
 
-export function defaultPodTemplate(template: Json | undefined): void {
+export function defaultPodTemplate(template: JsonObject | undefined): void {
   if (template === undefined) return;
   template["spec"] ??= {};
   defaultPodSpec(template["spec"]);
 }
 
 /** The same for pods and templates (a pod's account, priority and tolerations are admission's). */
-export function defaultPodSpec(spec: Json): void {
+export function defaultPodSpec(spec: JsonObject): void {
   put(spec, "restartPolicy", "Always");
   put(spec, "dnsPolicy", "ClusterFirst");
   put(spec, "schedulerName", "default-scheduler");
@@ -41,7 +40,7 @@ export function defaultPodSpec(spec: Json): void {
   for (const volume of spec["volumes"] ?? []) defaultVolume(volume);
 }
 
-function defaultContainer(container: Json): void {
+function defaultContainer(container: JsonObject): void {
   put(container, "imagePullPolicy", pullPolicy(container["image"] ?? ""));
   put(container, "terminationMessagePath", "/dev/termination-log");
   put(container, "terminationMessagePolicy", "File");
@@ -51,7 +50,8 @@ function defaultContainer(container: Json): void {
     if (env.valueFrom?.fieldRef !== undefined) put(env.valueFrom.fieldRef, "apiVersion", "v1");
     if (env.valueFrom?.resourceFieldRef !== undefined) put(env.valueFrom.resourceFieldRef, "divisor", "0");
   }
-  for (const name of ["livenessProbe", "readinessProbe", "startupProbe"]) if (container[name] !== undefined) defaultProbe(container[name]);
+  for (const name of ["livenessProbe", "readinessProbe", "startupProbe"])
+    if (container[name] !== undefined) defaultProbe(container[name]);
   for (const hook of [container["lifecycle"]?.postStart, container["lifecycle"]?.preStop]) {
     if (hook?.httpGet !== undefined) defaultHttpGet(hook.httpGet);
   }
@@ -63,7 +63,7 @@ function pullPolicy(image: string): string {
   return tag === undefined || tag === "latest" ? "Always" : "IfNotPresent";
 }
 
-function defaultProbe(probe: Json): void {
+function defaultProbe(probe: JsonObject): void {
   probe["timeoutSeconds"] ||= 1;
   probe["periodSeconds"] ||= 10;
   probe["successThreshold"] ||= 1;
@@ -72,21 +72,24 @@ function defaultProbe(probe: Json): void {
   if (probe["grpc"] !== undefined) put(probe["grpc"], "service", "");
 }
 
-function defaultHttpGet(get: Json): void {
+function defaultHttpGet(get: JsonObject): void {
   get["path"] ||= "/";
   get["scheme"] ||= "HTTP";
 }
 
 const sources = ["configMap", "secret", "downwardAPI", "projected"];
 
-function defaultVolume(volume: Json): void {
+function defaultVolume(volume: JsonObject): void {
   if (Object.keys(volume).length === 1) volume["emptyDir"] = {};
   for (const source of sources) if (volume[source] !== undefined) put(volume[source], "defaultMode", 420);
   if (volume["hostPath"] !== undefined) put(volume["hostPath"], "type", "");
-  for (const item of volume["downwardAPI"]?.items ?? []) if (item.fieldRef !== undefined) put(item.fieldRef, "apiVersion", "v1");
+  for (const item of volume["downwardAPI"]?.items ?? [])
+    if (item.fieldRef !== undefined) put(item.fieldRef, "apiVersion", "v1");
   for (const source of volume["projected"]?.sources ?? []) {
     if (source.serviceAccountToken !== undefined) put(source.serviceAccountToken, "expirationSeconds", 3600);
-    for (const item of source.downwardAPI?.items ?? []) if (item.fieldRef !== undefined) put(item.fieldRef, "apiVersion", "v1");
+    for (const item of source.downwardAPI?.items ?? [])
+      if (item.fieldRef !== undefined) put(item.fieldRef, "apiVersion", "v1");
   }
-  if (volume["ephemeral"]?.volumeClaimTemplate !== undefined) put((volume["ephemeral"].volumeClaimTemplate.spec ??= {}), "volumeMode", "Filesystem");
+  if (volume["ephemeral"]?.volumeClaimTemplate !== undefined)
+    put((volume["ephemeral"].volumeClaimTemplate.spec ??= {}), "volumeMode", "Filesystem");
 }

@@ -1,8 +1,7 @@
 /** Collects field errors: small checks in Kubernetes's words, shared by the kinds' validations. */
+import type { JsonObject } from "../../api-object.ts";
 import { supportedValues, type FieldError } from "../../api-error.ts";
 import { labelProblems, qualifiedNameProblems, subdomainProblems, validateLabels } from "../object-names.ts";
-
-type Json = Record<string, any>;
 
 export class Checks {
   readonly errors: FieldError[] = [];
@@ -24,7 +23,8 @@ export class Checks {
   }
   /** A value of a closed set; absent is fine. */
   oneOf(field: string, value: string | undefined, allowed: readonly string[]): void {
-    if (value !== undefined && !allowed.includes(value)) this.errors.push({ type: "NotSupported", field, value, detail: supportedValues(allowed) });
+    if (value !== undefined && !allowed.includes(value))
+      this.errors.push({ type: "NotSupported", field, value, detail: supportedValues(allowed) });
   }
   notNegative(field: string, value: number | undefined): void {
     if (value !== undefined && value < 0) this.invalid(field, value, "must be greater than or equal to 0");
@@ -33,7 +33,8 @@ export class Checks {
     if (value !== undefined && value <= 0) this.invalid(field, value, "must be greater than 0");
   }
   port(field: string, value: number | undefined): void {
-    if (value !== undefined && (value < 1 || value > 65535)) this.invalid(field, value, "must be between 1 and 65535, inclusive");
+    if (value !== undefined && (value < 1 || value > 65535))
+      this.invalid(field, value, "must be between 1 and 65535, inclusive");
   }
   /** A number, or the name of a port. */
   portOrName(field: string, value: number | string | undefined): void {
@@ -43,7 +44,12 @@ export class Checks {
   /** A non-negative number or percentage. */
   countOrPercent(field: string, value: number | string | undefined): void {
     if (typeof value === "number") this.notNegative(field, value);
-    else if (typeof value === "string" && !/^\d+%$/.test(value)) this.invalid(field, value, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
+    else if (typeof value === "string" && !/^\d+%$/.test(value))
+      this.invalid(
+        field,
+        value,
+        "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+      );
   }
   label(field: string, value: string): void {
     for (const text of labelProblems(value)) this.invalid(field, value, text);
@@ -58,19 +64,21 @@ export class Checks {
     this.errors.push(...validateLabels(labels, field));
   }
   immutable(field: string, value: unknown, old: unknown): void {
-    if (JSON.stringify(sortedKeys(value)) !== JSON.stringify(sortedKeys(old))) this.invalid(field, value, "field is immutable");
+    if (JSON.stringify(sortedKeys(value)) !== JSON.stringify(sortedKeys(old)))
+      this.invalid(field, value, "field is immutable");
   }
   /** A label selector's own form. */
-  labelSelector(field: string, selector: Json | undefined): void {
+  labelSelector(field: string, selector: JsonObject | undefined): void {
     if (selector === undefined) return;
     this.labels(`${field}.matchLabels`, selector["matchLabels"]);
-    ((selector["matchExpressions"] ?? []) as Json[]).forEach((expression, index) => {
+    ((selector["matchExpressions"] ?? []) as JsonObject[]).forEach((expression, index) => {
       const at = `${field}.matchExpressions[${index}]`;
       const { operator, values = [] } = expression;
       if (operator === "In" || operator === "NotIn") {
         if (values.length === 0) this.required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'");
       } else if (operator === "Exists" || operator === "DoesNotExist") {
-        if (values.length > 0) this.forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+        if (values.length > 0)
+          this.forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
       } else this.invalid(`${at}.operator`, operator ?? "", "not a valid selector operator");
       this.qualified(`${at}.key`, expression["key"] ?? "");
     });
@@ -81,7 +89,8 @@ export class Checks {
 export function portNameProblems(name: string): string[] {
   const problems: string[] = [];
   if (name.length > 15) problems.push("must be no more than 15 characters");
-  if (!/^[a-z0-9-]*$/.test(name)) problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+  if (!/^[a-z0-9-]*$/.test(name))
+    problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
   if (!/[a-z]/.test(name)) problems.push("must contain at least one letter (a-z)");
   if (name.includes("--")) problems.push("must not contain consecutive hyphens");
   if (name.startsWith("-") || name.endsWith("-")) problems.push("must not begin or end with a hyphen");
@@ -92,5 +101,10 @@ export function portNameProblems(name: string): string[] {
 export function sortedKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sortedKeys);
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, sortedKeys(v)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, v]) => v !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([k, v]) => [k, sortedKeys(v)]),
+  );
 }

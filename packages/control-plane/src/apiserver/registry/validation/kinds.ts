@@ -4,7 +4,14 @@ import type { ApiObject } from "../../api-object.ts";
 import { otherValidations } from "./others.ts";
 import { validatePod } from "./pod-spec.ts";
 import { validateService } from "./service.ts";
-import { validateCronJob, validateDaemonSet, validateDeployment, validateJob, validateReplicaSet, validateStatefulSet } from "./workloads.ts";
+import {
+  validateCronJob,
+  validateDaemonSet,
+  validateDeployment,
+  validateJob,
+  validateReplicaSet,
+  validateStatefulSet,
+} from "./workloads.ts";
 
 export type Validate = (object: ApiObject, old: ApiObject | undefined) => FieldError[];
 
