@@ -36,7 +36,8 @@ export async function runNodeLifecycleController(context: ControllerContext): Pr
     const node = allNodes.get(name);
     if (!node) return;
     const taints = planTaints(node, new Date(), true);
-    if (taints) await client.update(nodes, { ...node, spec: { ...node.spec, taints } });
+    if (taints)
+      await client.update(nodes, { ...node, spec: { ...node.spec, taints: taints.length > 0 ? taints : undefined } });
   };
 
   const monitor = async () => {

@@ -30,8 +30,13 @@ export class FakeKubelets {
         spec: {},
         status: { capacity: amounts, allocatable: amounts, conditions: [ready("KubeletReady")] },
       };
-      const made = await this.#client.create(nodes, node);
-      await this.#client.updateStatus(nodes, { ...made, status: node.status });
+      await this.#client.create(nodes, node);
+      await this.#client.patch(
+        nodes,
+        name,
+        { type: "strategic", body: { status: node.status } },
+        { subresource: "status" },
+      );
       await this.#renew(name);
     }
     const timer = setInterval(
