@@ -4,6 +4,8 @@
  * addresses, first 16…128 ports) is for values set by hand and used only when the upper one is full.
  */
 import { randomInt } from "node:crypto";
+import { parseCanonicalCidr } from "@underlay/addr/cidr";
+import { findIpv4, formatIpv4 } from "@underlay/addr/ipv4";
 import type { FieldError } from "../api-error.ts";
 import type { AnyJson, ApiObject } from "../api-object.ts";
 import type { ResourceInfo } from "../resource-info.ts";
@@ -20,12 +22,12 @@ export function createServiceAllocator(cidr: string, services: Iterable<ApiObjec
 
   const owner = (service: ApiObject): string => `${service.metadata.namespace}/${service.metadata.name}`;
   const note = (service: ApiObject): void => {
-    const address = parseAddress(service["spec"]?.clusterIP ?? "");
+    const address = findIpv4(service["spec"]?.clusterIP ?? "");
     if (address !== undefined) addresses.set(address, owner(service));
     for (const port of portsOf(service)) ports.set(port, owner(service));
   };
   const forget = (service: ApiObject): void => {
-    const address = parseAddress(service["spec"]?.clusterIP ?? "");
+    const address = findIpv4(service["spec"]?.clusterIP ?? "");
     if (address !== undefined && addresses.get(address) === owner(service)) addresses.delete(address);
     for (const port of portsOf(service)) if (ports.get(port) === owner(service)) ports.delete(port);
   };
@@ -47,9 +49,9 @@ export function createServiceAllocator(cidr: string, services: Iterable<ApiObjec
         return [
           { type: "Invalid", field: "spec.clusterIPs", value: [], detail: "failed to allocate IP 0: range is full" },
         ];
-      spec.clusterIP = formatAddress(chosen);
+      spec.clusterIP = formatIpv4(chosen);
     } else if (spec.clusterIP !== "None") {
-      const wanted = parseAddress(spec.clusterIP);
+      const wanted = findIpv4(spec.clusterIP);
       const value = spec.clusterIPs ?? [spec.clusterIP];
       if (wanted === undefined)
         return [
@@ -168,7 +170,7 @@ export function createServiceAllocator(cidr: string, services: Iterable<ApiObjec
       if (info.storage === "/services") forget(service);
     },
     /** The n-th address of the block (1 = `kubernetes`, 10 = `kube-dns`). */
-    nth: (n: number): string => formatAddress(block.base + n),
+    nth: (n: number): string => formatIpv4(block.base + n),
   };
 }
 
@@ -196,19 +198,10 @@ function choose(first: number, size: number, reserved: number, isTaken: (at: num
 }
 
 function parseBlock(cidr: string): { base: number; first: number; size: number } {
-  const [address = "", bits = ""] = cidr.split("/");
-  const base = parseAddress(address);
-  if (base === undefined || !/^\d+$/.test(bits))
-    throw new Error(`Cannot use serviceCidr ${cidr}: it is not an IPv4 block like 172.20.0.0/16`);
-  const all = 2 ** (32 - Number(bits));
-  return { base, first: base + 1, size: all - 2 };
+  const { family, base, prefixLength } = parseCanonicalCidr(cidr);
+  if (family !== 4)
+    throw new Error(
+      `Cannot use serviceCidr ${cidr}: Services have IPv4 addresses here; give a block like 172.20.0.0/16`,
+    );
+  return { base: Number(base), first: Number(base) + 1, size: 2 ** (32 - prefixLength) - 2 };
 }
-
-function parseAddress(text: string): number | undefined {
-  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)?.slice(1).map(Number);
-  if (parts === undefined || parts.some((part) => part > 255)) return undefined;
-  return parts.reduce((value, part) => value * 256 + part, 0);
-}
-
-const formatAddress = (value: number): string =>
-  [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join(".");
