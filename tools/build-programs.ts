@@ -17,6 +17,7 @@ const programs: Readonly<Record<string, string>> = {
   cloud: "packages/cloud/src/main.ts",
   apiserver: "packages/control-plane/src/apiserver/main.ts",
   "controller-manager": "packages/control-plane/src/controllers/main.ts",
+  "network-policy-controller": "packages/network-policy/src/controller/main.ts",
   kubelet: "packages/node/src/kubelet/main.ts",
   "aws-node": "packages/vpc-cni/src/main.ts",
   "aws-node-init": "packages/vpc-cni/src/init.ts",

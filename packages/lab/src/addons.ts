@@ -8,7 +8,7 @@ import { applyManifest, readManifest, type Manifest } from "./manifest.ts";
 import type { ClusterRecord, Places } from "./places.ts";
 import { waitUntil } from "./wait.ts";
 
-const manifestFolders = ["vpc-cni", "service-proxy", "cluster-dns"];
+const manifestFolders = ["vpc-cni", "network-policy", "service-proxy", "cluster-dns"];
 
 /** Applies aws-node, kube-proxy and coredns with their CRDs; CRDs first, and established before anything that may use them. */
 export async function applyAddons(options: { places: Places; record: ClusterRecord; vpcId: string }): Promise<void> {

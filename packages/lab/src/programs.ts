@@ -53,6 +53,7 @@ export function keptByCloud(places: Places): { instanceArgv: string[]; controlPl
     controlPlane: [
       { name: "apiserver", argv: [...node, bundle(places, "apiserver")] },
       { name: "controller-manager", argv: [...node, bundle(places, "controller-manager")] },
+      { name: "network-policy-controller", argv: [...node, bundle(places, "network-policy-controller")] },
     ],
   };
 }

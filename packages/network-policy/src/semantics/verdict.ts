@@ -147,8 +147,8 @@ function admits({ protocol = "TCP", port, endPort }: Port, packet: Packet, named
 
 /** A container that runs beside the others, or a sidecar, declares this name for this port. */
 function serves(pod: Pod, name: string, protocol: string, number: number | undefined): boolean {
-  const running = [...(pod.spec?.initContainers ?? []).filter((one) => one.restartPolicy === "Always")];
-  running.push(...(pod.spec?.containers ?? []));
+  const sidecars = (pod.spec?.initContainers ?? []).filter((one) => one.restartPolicy === "Always");
+  const running = [...sidecars, ...(pod.spec?.containers ?? [])];
   return running.some((container) =>
     container.ports?.some(
       (port) => port.name === name && (port.protocol ?? "TCP") === protocol && port.containerPort === number,
