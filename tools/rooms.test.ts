@@ -40,7 +40,8 @@ const imports = files.flatMap((file) => importsOf(file));
 function importsOf(file: string): Import[] {
   const text = readFileSync(join(root, file), "utf8");
   const found: Import[] = [];
-  const statement = /^\s*(import|export)\s+(type\s+)?[^;"']*?\bfrom\s*["']([^"']+)["']|^\s*import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm;
+  const statement =
+    /^\s*(import|export)\s+(type\s+)?[^;"']*?\bfrom\s*["']([^"']+)["']|^\s*import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm;
   for (const match of text.matchAll(statement)) {
     const specifier = match[3] ?? match[4] ?? match[5];
     if (specifier) found.push({ from: file, specifier, typeOnly: match[2] !== undefined });
@@ -62,12 +63,20 @@ test("rooms import only the rooms they may, and declare every package they impor
     if (specifier.startsWith(".") || specifier.startsWith("node:")) continue;
     if (specifier === "ffi" || specifier === "jit") continue; // LuaJIT's own modules
     const room = roomOf(from);
-    const name = specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/");
+    const name = specifier
+      .split("/")
+      .slice(0, specifier.startsWith("@") ? 2 : 1)
+      .join("/");
     const manifest = JSON.parse(readFileSync(join(root, "packages", room, "package.json"), "utf8"));
-    const declared = { ...manifest.dependencies, ...(isTest(from) ? manifest.devDependencies : {}), ...(manifest.devDependencies ?? {}) };
-    if (!(name in declared) && name !== `@underlay/${room}`) wrong.push(`${from} imports ${name}, which its package.json does not declare`);
+    const declared = {
+      ...manifest.dependencies,
+      ...manifest.devDependencies,
+    };
+    if (!(name in declared) && name !== `@underlay/${room}`)
+      wrong.push(`${from} imports ${name}, which its package.json does not declare`);
     const sibling = name.startsWith("@underlay/") ? name.slice("@underlay/".length) : undefined;
-    if (sibling && sibling !== room && !isTest(from) && !mayImport[room]?.includes(sibling)) wrong.push(`${from} imports room ${sibling}`);
+    if (sibling && sibling !== room && !isTest(from) && !mayImport[room]?.includes(sibling))
+      wrong.push(`${from} imports room ${sibling}`);
   }
   assert.deepEqual(wrong, []);
 });
@@ -91,7 +100,9 @@ test("files import each other without cycles at run time", () => {
 });
 
 test("native code is loaded by the kernel's FFI module only", () => {
-  const wrong = imports.filter(({ from, specifier }) => specifier === "koffi" && !ffiModules.has(from)).map(({ from }) => from);
+  const wrong = imports
+    .filter(({ from, specifier }) => specifier === "koffi" && !ffiModules.has(from))
+    .map(({ from }) => from);
   assert.deepEqual(wrong, []);
 });
 
@@ -99,7 +110,10 @@ test("components start no processes except where the sheet says so", () => {
   const allowed = new Set(["packages/vpc-cni/src/iptables.ts"]);
   const components = ["vpc-cni", "service-proxy", "cluster-dns"];
   const wrong = imports
-    .filter(({ from, specifier }) => specifier === "node:child_process" && components.includes(roomOf(from)) && !isTest(from) && !allowed.has(from))
+    .filter(
+      ({ from, specifier }) =>
+        specifier === "node:child_process" && components.includes(roomOf(from)) && !isTest(from) && !allowed.has(from),
+    )
     .map(({ from }) => from);
   assert.deepEqual(wrong, []);
 });
