@@ -26,7 +26,7 @@ function build(target: string, debianPackage: string): void {
     mkdirSync(unpacked);
     execFileSync("apt-get", ["download", "-qq", "-o", "APT::Sandbox::User=root", ...missingPackages(debianPackage)], {
       cwd: folder,
-      stdio: ["ignore", "ignore", "inherit"],
+      stdio: ["ignore", "ignore", "pipe"], // its warnings are about the machine's sources; an error carries them
     });
     for (const file of globSync("*.deb", { cwd: folder }))
       execFileSync("dpkg-deb", ["-x", join(folder, file), unpacked]);
@@ -46,7 +46,7 @@ function build(target: string, debianPackage: string): void {
 function missingPackages(debianPackage: string): string[] {
   const plan = execFileSync("apt-get", ["-s", "--no-install-recommends", "install", debianPackage], {
     encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
   const missing = [...plan.matchAll(/^Inst (\S+)/gm)].map((match) => match[1] ?? "");
   // Libraries only: helpers of the packages' own scripts and the compiler of PostgreSQL's JIT are not used here.

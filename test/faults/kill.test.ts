@@ -160,6 +160,57 @@ for (const [what, pattern] of victims) {
   });
 }
 
+test("kill -9 of a pod's shim: the kubelet makes the pod anew, the others stay", async () => {
+  await runOk("kubectl", ["create", "deployment", "shimmed", "--image=registry.k8s.io/pause"], { env: cluster.env });
+  await allReady();
+  const { items } = await cluster.kubectlJson<PodList>("get", "pods", "-l", "app=shimmed");
+  const shims = async (): Promise<number[]> =>
+    (await run("pgrep", ["-f", `pod-shim.lua .*${items[0]?.metadata.uid}`])).stdout
+      .split("\n")
+      .filter(Boolean)
+      .map(Number);
+  const [shim] = await shims(); // it lives in the pod's own namespaces; the pod's uid is name enough
+  assert.ok(shim, "the pod has a shim");
+  process.kill(shim, "SIGKILL");
+  await eventually("the shim's successor", async () => {
+    const pids = await shims();
+    return pids.length > 0 && !pids.includes(shim) ? true : undefined;
+  });
+  await allReady();
+  await flowIsWhole();
+  await cluster.kubectlOk("delete", "deployment", "shimmed");
+});
+
+test("kill -9 of a node's first process: the instance boots again and its pods come back", async () => {
+  const { items } = await cluster.kubectlJson<NodeList>("get", "nodes");
+  const pods = await cluster.kubectlJson<PodList>("get", "pods", "-A");
+  const busy = new Set(
+    ["flow-server", "flow-client"].map(
+      (name) => pods.items.find(({ metadata }) => metadata.name === name)?.spec.nodeName,
+    ),
+  );
+  const node = items.find(({ metadata }) => !busy.has(metadata.name));
+  assert.ok(node);
+  const kubelets = await pidsOf("programs/kubelet.mjs");
+  const there = pods.items.filter(({ spec }) => spec.nodeName === node.metadata.name);
+  const containersOf = (list: PodList["items"]): string[] =>
+    list.flatMap(({ status }) => (status.containerStatuses ?? []).map(({ containerID }) => containerID ?? ""));
+  const [init] = await pidsOf(`instance-init.lua .*${instanceIdOf(node)}`);
+  assert.ok(init);
+  process.kill(init, "SIGKILL");
+  await eventually("a new kubelet", async () => {
+    const now = await pidsOf("programs/kubelet.mjs");
+    return now.length === kubelets.length && now.some((pid) => !kubelets.includes(pid)) ? true : undefined;
+  });
+  await eventually("every container of the node to be a new one", async () => {
+    const { items: now } = await cluster.kubectlJson<PodList>("get", "pods", "-A");
+    const running = containersOf(now.filter(({ spec }) => spec.nodeName === node.metadata.name));
+    return running.length > 0 && !running.some((id) => containersOf(there).includes(id)) ? true : undefined;
+  });
+  await allReady();
+  await flowIsWhole();
+});
+
 test("kill -9 of the supervisor: the next command adopts what runs", async () => {
   const before = await footprint();
   const supervisor = await pidsOf("programs/supervisor.mjs");

@@ -76,10 +76,10 @@ export class TestCluster implements AsyncDisposable {
     this.stateRoot = mkdtempSync(join(tmpdir(), "underlay-test-"));
   }
 
-  static async up(options: { file?: string } = {}): Promise<TestCluster> {
+  static async up(options: { file?: (name: string) => string } = {}): Promise<TestCluster> {
     const cluster = new TestCluster();
     try {
-      await cluster.underlayOk("up", ...(options.file ? ["-f", options.file] : ["--name", cluster.name]));
+      await cluster.underlayOk("up", ...(options.file ? ["-f", options.file(cluster.name)] : ["--name", cluster.name]));
       await cluster.readEnv();
       return cluster;
     } catch (err) {

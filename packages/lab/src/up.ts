@@ -17,6 +17,7 @@ import { placesOf, readRecord, writeWhole, type ClusterRecord, type Places } fro
 import { keptByCloud, supervisorProcess } from "./programs.ts";
 import { awsClients } from "./up-clients.ts";
 import { buildNetwork, type BuiltNetwork } from "./vpc-build.ts";
+import { planSubnets } from "./vpc-plan.ts";
 import { waitUntil } from "./wait.ts";
 
 export type Progress = (step: string, detail?: string) => void;
@@ -33,6 +34,7 @@ const nodeRole = "eks-node-role";
 
 export async function up(root: string, plan: ClusterPlan, progress: Progress): Promise<UpResult> {
   const began = Date.now();
+  planSubnets(plan); // a file that cannot work is refused before anything is made
   const places = placesOf(root, plan.name);
   const existing = readRecord(places);
   const record = existing ?? (await createRecord(places, plan));
