@@ -52,43 +52,46 @@ const figures = {
 };
 console.log(process.argv.includes("--json") ? JSON.stringify(figures) : figures);
 
-/** PSS of every process of the cluster: those in its network namespaces and those whose command line names its state. */
+/** PSS of every process of the cluster: those whose command line names its state, and all they started (pods among them). */
 function measureMemory(): { total: number; processes: number; largest: Record<string, number> } {
-  const namespaces = new Set(
-    globSync(`/run/netns/${cluster.netns("")}*`).map((path) =>
-      execFileSync("stat", ["-L", "-c", "%i", path], { encoding: "utf8" }).trim(),
-    ),
-  );
-  const byProgram = new Map<string, number>();
-  let processes = 0;
+  const seen = new Map<number, { parent: number; argv: string[] }>();
   for (const directory of globSync("/proc/[0-9]*")) {
     try {
-      const argv = readFileSync(join(directory, "cmdline"), "latin1").split("\0");
-      const netns = execFileSync("stat", ["-L", "-c", "%i", join(directory, "ns/net")], {
-        encoding: "utf8",
-        stdio: ["ignore", "pipe", "ignore"],
-      }).trim();
-      if (!namespaces.has(netns) && !argv.some((word) => word.includes(cluster.stateRoot))) continue;
-      const kib = Number(/^Pss:\s+(\d+)/m.exec(readFileSync(join(directory, "smaps_rollup"), "latin1"))?.[1] ?? 0);
-      const program =
-        argv
-          .find((word) => /\.(mjs|lua)$/.test(word))
-          ?.split("/")
-          .at(-1) ??
-        argv[0] ??
-        "";
-      byProgram.set(program, (byProgram.get(program) ?? 0) + kib / 1024);
-      processes++;
+      const stat = readFileSync(join(directory, "stat"), "latin1");
+      const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+      seen.set(Number(directory.slice(6)), {
+        parent,
+        argv: readFileSync(join(directory, "cmdline"), "latin1").split("\0"),
+      });
     } catch {
       // it ended while we looked
     }
+  }
+  const isOurs = (pid: number): boolean => {
+    const process = seen.get(pid);
+    if (!process) return false;
+    return process.argv.some((word) => word.includes(cluster.stateRoot)) || isOurs(process.parent);
+  };
+  const byProgram = new Map<string, number>();
+  const ours = [...seen.keys()].filter((pid) => pid !== process.pid && isOurs(pid));
+  for (const pid of ours) {
+    const argv = seen.get(pid)?.argv ?? [];
+    const kib = Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "latin1"))?.[1] ?? 0);
+    const program =
+      argv
+        .find((word) => /\.(mjs|lua)$/.test(word))
+        ?.split("/")
+        .at(-1) ??
+      argv[0]?.split("/").at(-1) ??
+      "";
+    byProgram.set(program, (byProgram.get(program) ?? 0) + kib / 1024);
   }
   const sorted = [...byProgram].sort((a, b) => b[1] - a[1]);
   const total = sorted.reduce((sum, [, mib]) => sum + mib, 0);
   return {
     total: Math.round(total),
-    processes,
-    largest: Object.fromEntries(sorted.slice(0, 8).map(([name, mib]) => [name, Math.round(mib)])),
+    processes: ours.length,
+    largest: Object.fromEntries(sorted.slice(0, 12).map(([name, mib]) => [name, Math.round(mib)])),
   };
 }
 
