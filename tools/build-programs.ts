@@ -42,7 +42,10 @@ const keepPlaces: Plugin = {
       const url = `new URL(${JSON.stringify(`../../${relative(repo, file.path)}`)}, import.meta.url)`;
       const placed = text
         .replaceAll("import.meta.url", "__ownUrl")
-        .replaceAll("import.meta.dirname", 'process.getBuiltinModule("node:path").dirname(process.getBuiltinModule("node:url").fileURLToPath(__ownUrl))');
+        .replaceAll(
+          "import.meta.dirname",
+          'process.getBuiltinModule("node:path").dirname(process.getBuiltinModule("node:url").fileURLToPath(__ownUrl))',
+        );
       return { contents: `const __ownUrl = ${url}.href;\n${placed}`, loader: "ts" };
     });
   },
@@ -53,7 +56,11 @@ const stamp = hashSources();
 if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== stamp) {
   mkdirSync(out, { recursive: true });
   await build({
-    entryPoints: Object.fromEntries(Object.entries(programs).filter(([, entry]) => existsSync(join(repo, entry))).map(([name, entry]) => [name, join(repo, entry)])),
+    entryPoints: Object.fromEntries(
+      Object.entries(programs)
+        .filter(([, entry]) => existsSync(join(repo, entry)))
+        .map(([name, entry]) => [name, join(repo, entry)]),
+    ),
     outdir: out,
     outExtension: { ".js": ".mjs" },
     bundle: true,
@@ -66,14 +73,18 @@ if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== stamp) {
     plugins: [keepPlaces],
     external: ["koffi", "pg-native", "dynalite"],
     // CommonJS dependencies inside an ES module bundle still call require() for Node's own modules.
-    banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
+    banner: {
+      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+    },
   });
   writeFileSync(stampFile, stamp);
 }
 
 function hashSources(): string {
   const hash = createHash("sha256").update(readFileSync(join(repo, "package-lock.json")));
-  const files = globSync(["packages/*/src/**/*.{ts,json}", "packages/*/package.json", "tools/build-programs.ts"], { cwd: repo }).sort();
+  const files = globSync(["packages/*/src/**/*.{ts,json}", "packages/*/package.json", "tools/build-programs.ts"], {
+    cwd: repo,
+  }).sort();
   for (const file of files) if (!file.endsWith(".test.ts")) hash.update(file).update(readFileSync(join(repo, file)));
   return hash.digest("hex");
 }

@@ -71,8 +71,7 @@ test("rooms import only the rooms they may, and declare every package they impor
     const manifest = JSON.parse(readFileSync(join(root, "packages", room, "package.json"), "utf8"));
     const declared = {
       ...manifest.dependencies,
-      ...(isTest(from) ? manifest.devDependencies : {}),
-      ...(manifest.devDependencies ?? {}),
+      ...manifest.devDependencies,
     };
     if (!(name in declared) && name !== `@underlay/${room}`)
       wrong.push(`${from} imports ${name}, which its package.json does not declare`);

@@ -1,7 +1,15 @@
 /** How many pods a node takes, where their addresses come from, and that they go back. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { conditionOf, eventually, instanceIdOf, runOk, TestCluster, type NodeList, type PodList } from "../support/cluster.ts";
+import {
+  conditionOf,
+  eventually,
+  instanceIdOf,
+  runOk,
+  TestCluster,
+  type NodeList,
+  type PodList,
+} from "../support/cluster.ts";
 
 let cluster: TestCluster;
 let node: NodeList["items"][number];
@@ -36,12 +44,26 @@ after(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
-type Eni = { NetworkInterfaceId: string; Attachment: { DeviceIndex: number }; PrivateIpAddresses: { PrivateIpAddress: string; Primary: boolean }[] };
+type Eni = {
+  NetworkInterfaceId: string;
+  Attachment: { DeviceIndex: number };
+  PrivateIpAddresses: { PrivateIpAddress: string; Primary: boolean }[];
+};
 
 /** The node's ENIs by device index, with their secondary addresses. */
 async function enis(): Promise<Map<number, string[]>> {
-  const { NetworkInterfaces } = await cluster.aws<{ NetworkInterfaces: Eni[] }>("ec2", "describe-network-interfaces", "--filters", `Name=attachment.instance-id,Values=${instanceIdOf(node)}`);
-  return new Map(NetworkInterfaces.map((eni) => [eni.Attachment.DeviceIndex, eni.PrivateIpAddresses.filter(({ Primary }) => !Primary).map(({ PrivateIpAddress }) => PrivateIpAddress)]));
+  const { NetworkInterfaces } = await cluster.aws<{ NetworkInterfaces: Eni[] }>(
+    "ec2",
+    "describe-network-interfaces",
+    "--filters",
+    `Name=attachment.instance-id,Values=${instanceIdOf(node)}`,
+  );
+  return new Map(
+    NetworkInterfaces.map((eni) => [
+      eni.Attachment.DeviceIndex,
+      eni.PrivateIpAddresses.filter(({ Primary }) => !Primary).map(({ PrivateIpAddress }) => PrivateIpAddress),
+    ]),
+  );
 }
 
 async function scale(replicas: number): Promise<PodList["items"]> {
@@ -78,11 +100,18 @@ test("27 VPC pods and 2 host-network pods make 29; the next is Pending with the 
   assert.ok(pending);
   const reason = pending.status.conditions?.find(({ type }) => type === "PodScheduled");
   assert.equal(reason?.reason, "Unschedulable");
-  assert.match(reason?.message ?? "", /^0\/3 nodes are available: 1 Too many pods, 2 node\(s\) didn't match Pod's node affinity\/selector\./);
+  assert.match(
+    reason?.message ?? "",
+    /^0\/3 nodes are available: 1 Too many pods, 2 node\(s\) didn't match Pod's node affinity\/selector\./,
+  );
 });
 
 test("scaling down returns ENIs after their cooldowns", async () => {
   await scale(0);
-  const left = await eventually("the third ENI to go", async () => ((await enis()).size < 3 ? enis() : undefined), 180_000);
+  const left = await eventually(
+    "the third ENI to go",
+    async () => ((await enis()).size < 3 ? enis() : undefined),
+    180_000,
+  );
   assert.ok(left.has(0));
 });

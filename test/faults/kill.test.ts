@@ -3,7 +3,16 @@ import assert from "node:assert/strict";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { conditionOf, eventually, instanceIdOf, run, runOk, TestCluster, type NodeList, type PodList } from "../support/cluster.ts";
+import {
+  conditionOf,
+  eventually,
+  instanceIdOf,
+  run,
+  runOk,
+  TestCluster,
+  type NodeList,
+  type PodList,
+} from "../support/cluster.ts";
 
 let cluster: TestCluster;
 before(async () => {
@@ -22,7 +31,12 @@ async function startFlow(): Promise<void> {
     apiVersion: "v1",
     kind: "Pod",
     metadata: { name },
-    spec: { nodeName: node, restartPolicy: "Never", terminationGracePeriodSeconds: 1, containers: [{ name: "flow", image: "underlay.test/flow", args }] },
+    spec: {
+      nodeName: node,
+      restartPolicy: "Never",
+      terminationGracePeriodSeconds: 1,
+      containers: [{ name: "flow", image: "underlay.test/flow", args }],
+    },
   });
   await apply(pod("flow-server", first, ["serve", "7000"]));
   const address = await eventually("the flow's server", async () => {
@@ -30,23 +44,39 @@ async function startFlow(): Promise<void> {
     return conditionOf(seen, "Ready") === "True" ? seen.status.podIP : undefined;
   });
   await apply(pod("flow-client", second, ["read", address, "7000"]));
-  await eventually("the flow to run", async () => ((await cluster.kubectlOk("logs", "flow-client")).includes("without a gap") ? true : undefined));
+  await eventually("the flow to run", async () =>
+    (await cluster.kubectlOk("logs", "flow-client")).includes("without a gap") ? true : undefined,
+  );
 }
 
 async function apply(object: object): Promise<void> {
   await runOk("kubectl", ["apply", "-f", "-"], { env: cluster.env, input: JSON.stringify(object) });
 }
 
-type Footprint = { readonly addresses: Record<string, string>; readonly pids: Record<string, string>; readonly restarts: number };
+type Footprint = {
+  readonly addresses: Record<string, string>;
+  readonly pids: Record<string, string>;
+  readonly restarts: number;
+};
 
 /** What must not change: each pod's address, container ids and restart counts. */
 async function footprint(): Promise<Footprint> {
   const { items } = await cluster.kubectlJson<PodList>("get", "pods", "-A");
   const running = items.filter((pod) => pod.status.phase === "Running");
   return {
-    addresses: Object.fromEntries(running.map((pod) => [`${pod.metadata.namespace}/${pod.metadata.name}`, pod.status.podIP ?? ""])),
-    pids: Object.fromEntries(running.map((pod) => [pod.metadata.name, pod.status.containerStatuses?.map((status) => status.containerID).join() ?? ""])),
-    restarts: running.reduce((sum, pod) => sum + (pod.status.containerStatuses ?? []).reduce((all, status) => all + status.restartCount, 0), 0),
+    addresses: Object.fromEntries(
+      running.map((pod) => [`${pod.metadata.namespace}/${pod.metadata.name}`, pod.status.podIP ?? ""]),
+    ),
+    pids: Object.fromEntries(
+      running.map((pod) => [
+        pod.metadata.name,
+        pod.status.containerStatuses?.map((status) => status.containerID).join() ?? "",
+      ]),
+    ),
+    restarts: running.reduce(
+      (sum, pod) => sum + (pod.status.containerStatuses ?? []).reduce((all, status) => all + status.restartCount, 0),
+      0,
+    ),
   };
 }
 
@@ -66,7 +96,9 @@ async function allReady(): Promise<void> {
     async () => {
       const { items } = await cluster.kubectlJson<NodeList>("get", "nodes");
       const pods = await cluster.kubectlJson<PodList>("get", "pods", "-A");
-      const ready = items.every((node) => conditionOf(node, "Ready") === "True") && pods.items.every((pod) => conditionOf(pod, "Ready") === "True");
+      const ready =
+        items.every((node) => conditionOf(node, "Ready") === "True") &&
+        pods.items.every((pod) => conditionOf(pod, "Ready") === "True");
       return ready ? true : undefined;
     },
     90_000,
@@ -75,7 +107,10 @@ async function allReady(): Promise<void> {
 
 /** Pids of a program by a word of its command line, inside this cluster only. */
 async function pidsOf(pattern: string): Promise<number[]> {
-  const namespaces = (await runOk("ip", ["netns", "list"])).split("\n").map((line) => line.split(" ")[0] ?? "").filter((name) => name.startsWith(cluster.netns("")));
+  const namespaces = (await runOk("ip", ["netns", "list"]))
+    .split("\n")
+    .map((line) => line.split(" ")[0] ?? "")
+    .filter((name) => name.startsWith(cluster.netns("")));
   const inodes = new Set(namespaces.map((name) => statSync(`/run/netns/${name}`).ino));
   const { stdout } = await run("pgrep", ["-f", pattern]);
   return stdout
@@ -86,7 +121,10 @@ async function pidsOf(pattern: string): Promise<number[]> {
 
 function belongs(pid: number, inodes: ReadonlySet<number>): boolean {
   try {
-    return inodes.has(statSync(`/proc/${pid}/ns/net`).ino) || readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(cluster.stateRoot);
+    return (
+      inodes.has(statSync(`/proc/${pid}/ns/net`).ino) ||
+      readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(cluster.stateRoot)
+    );
   } catch {
     return false;
   }
@@ -108,7 +146,12 @@ for (const [what, pattern] of victims) {
     const pids = await pidsOf(pattern);
     assert.ok(pids.length > 0, `nothing matches ${pattern}`);
     for (const pid of pids) process.kill(pid, "SIGKILL");
-    await eventually("it to run again", async () => ((await pidsOf(pattern)).filter((pid) => !pids.includes(pid)).length >= pids.length ? true : undefined), 60_000);
+    await eventually(
+      "it to run again",
+      async () =>
+        (await pidsOf(pattern)).filter((pid) => !pids.includes(pid)).length >= pids.length ? true : undefined,
+      60_000,
+    );
     await allReady();
     await flowIsWhole();
     const after = await footprint();
@@ -116,6 +159,57 @@ for (const [what, pattern] of victims) {
     for (const name of ["flow-server", "flow-client"]) assert.equal(after.pids[name], before.pids[name]);
   });
 }
+
+test("kill -9 of a pod's shim: the kubelet makes the pod anew, the others stay", async () => {
+  await runOk("kubectl", ["create", "deployment", "shimmed", "--image=registry.k8s.io/pause"], { env: cluster.env });
+  await allReady();
+  const { items } = await cluster.kubectlJson<PodList>("get", "pods", "-l", "app=shimmed");
+  const shims = async (): Promise<number[]> =>
+    (await run("pgrep", ["-f", `pod-shim.lua .*${items[0]?.metadata.uid}`])).stdout
+      .split("\n")
+      .filter(Boolean)
+      .map(Number);
+  const [shim] = await shims(); // it lives in the pod's own namespaces; the pod's uid is name enough
+  assert.ok(shim, "the pod has a shim");
+  process.kill(shim, "SIGKILL");
+  await eventually("the shim's successor", async () => {
+    const pids = await shims();
+    return pids.length > 0 && !pids.includes(shim) ? true : undefined;
+  });
+  await allReady();
+  await flowIsWhole();
+  await cluster.kubectlOk("delete", "deployment", "shimmed");
+});
+
+test("kill -9 of a node's first process: the instance boots again and its pods come back", async () => {
+  const { items } = await cluster.kubectlJson<NodeList>("get", "nodes");
+  const pods = await cluster.kubectlJson<PodList>("get", "pods", "-A");
+  const busy = new Set(
+    ["flow-server", "flow-client"].map(
+      (name) => pods.items.find(({ metadata }) => metadata.name === name)?.spec.nodeName,
+    ),
+  );
+  const node = items.find(({ metadata }) => !busy.has(metadata.name));
+  assert.ok(node);
+  const kubelets = await pidsOf("programs/kubelet.mjs");
+  const there = pods.items.filter(({ spec }) => spec.nodeName === node.metadata.name);
+  const containersOf = (list: PodList["items"]): string[] =>
+    list.flatMap(({ status }) => (status.containerStatuses ?? []).map(({ containerID }) => containerID ?? ""));
+  const [init] = await pidsOf(`instance-init.lua .*${instanceIdOf(node)}`);
+  assert.ok(init);
+  process.kill(init, "SIGKILL");
+  await eventually("a new kubelet", async () => {
+    const now = await pidsOf("programs/kubelet.mjs");
+    return now.length === kubelets.length && now.some((pid) => !kubelets.includes(pid)) ? true : undefined;
+  });
+  await eventually("every container of the node to be a new one", async () => {
+    const { items: now } = await cluster.kubectlJson<PodList>("get", "pods", "-A");
+    const running = containersOf(now.filter(({ spec }) => spec.nodeName === node.metadata.name));
+    return running.length > 0 && !running.some((id) => containersOf(there).includes(id)) ? true : undefined;
+  });
+  await allReady();
+  await flowIsWhole();
+});
 
 test("kill -9 of the supervisor: the next command adopts what runs", async () => {
   const before = await footprint();

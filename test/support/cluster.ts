@@ -15,13 +15,18 @@ export const workshop = resolve(repo, "../shared/workshop");
 export type Outcome = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
 /** Runs a command to its end, whatever its exit code. */
-export function run(file: string, args: readonly string[], options: { env?: NodeJS.ProcessEnv; timeoutMs?: number; input?: string } = {}): Promise<Outcome> {
+export function run(
+  file: string,
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; timeoutMs?: number; input?: string } = {},
+): Promise<Outcome> {
   return new Promise((settle) => {
     const child = execFile(
       file,
       [...args],
       { env: options.env ?? process.env, timeout: options.timeoutMs ?? 120_000, maxBuffer: 64 << 20, encoding: "utf8" },
-      (err, stdout, stderr) => settle({ code: err ? (typeof err.code === "number" ? err.code : 255) : 0, stdout, stderr }),
+      (err, stdout, stderr) =>
+        settle({ code: err ? (typeof err.code === "number" ? err.code : 255) : 0, stdout, stderr }),
     );
     child.stdin?.on("error", () => {}); // a command may end without reading its input
     child.stdin?.end(options.input ?? "");
@@ -29,14 +34,23 @@ export function run(file: string, args: readonly string[], options: { env?: Node
 }
 
 /** Like `run`, but a non-zero exit is an error that says what the command wrote. */
-export async function runOk(file: string, args: readonly string[], options: Parameters<typeof run>[2] = {}): Promise<string> {
+export async function runOk(
+  file: string,
+  args: readonly string[],
+  options: Parameters<typeof run>[2] = {},
+): Promise<string> {
   const outcome = await run(file, args, options);
-  if (outcome.code !== 0) throw new Error(`${file} ${args.join(" ")} exited ${outcome.code}\n${outcome.stdout}\n${outcome.stderr}`);
+  if (outcome.code !== 0)
+    throw new Error(`${file} ${args.join(" ")} exited ${outcome.code}\n${outcome.stdout}\n${outcome.stderr}`);
   return outcome.stdout;
 }
 
 /** Polls until `look` gives a value; fails after the deadline with what it saw last. */
-export async function eventually<T>(what: string, look: () => Promise<T | undefined> | T | undefined, timeoutMs = 60_000): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  look: () => Promise<T | undefined> | T | undefined,
+  timeoutMs = 60_000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
   for (;;) {
@@ -62,10 +76,10 @@ export class TestCluster implements AsyncDisposable {
     this.stateRoot = mkdtempSync(join(tmpdir(), "underlay-test-"));
   }
 
-  static async up(options: { file?: string } = {}): Promise<TestCluster> {
+  static async up(options: { file?: (name: string) => string } = {}): Promise<TestCluster> {
     const cluster = new TestCluster();
     try {
-      await cluster.underlayOk("up", ...(options.file ? ["-f", options.file] : ["--name", cluster.name]));
+      await cluster.underlayOk("up", ...(options.file ? ["-f", options.file(cluster.name)] : ["--name", cluster.name]));
       await cluster.readEnv();
       return cluster;
     } catch (err) {
@@ -107,7 +121,8 @@ export class TestCluster implements AsyncDisposable {
 
   async underlayOk(...args: string[]): Promise<string> {
     const outcome = await this.underlay(...args);
-    if (outcome.code !== 0) throw new Error(`underlay ${args.join(" ")} exited ${outcome.code}\n${outcome.stdout}\n${outcome.stderr}`);
+    if (outcome.code !== 0)
+      throw new Error(`underlay ${args.join(" ")} exited ${outcome.code}\n${outcome.stdout}\n${outcome.stderr}`);
     return outcome.stdout;
   }
 
@@ -138,9 +153,22 @@ export class TestCluster implements AsyncDisposable {
 
   /** A packet capture in a namespace; `stop` gives tcpdump's lines. */
   async capture(what: string, filter: string): Promise<{ stop(): Promise<string[]> }> {
-    const child = spawn("nsenter", [`--net=/run/netns/${this.netns(what)}`, "tcpdump", "-l", "-n", "-i", "any", "--immediate-mode", ...filter.split(" ")], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = spawn(
+      "nsenter",
+      [
+        `--net=/run/netns/${this.netns(what)}`,
+        "tcpdump",
+        "-l",
+        "-n",
+        "-i",
+        "any",
+        "--immediate-mode",
+        ...filter.split(" "),
+      ],
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
     const lines = collect(child);
     await eventually("tcpdump to listen", () => (lines.stderr().includes("listening on") ? true : undefined), 10_000);
     return {
@@ -154,10 +182,21 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** `kubectl port-forward` on a free local port, until disposed. */
-  async portForward(namespace: string, target: string, port: number): Promise<{ url: string; port: number } & Disposable> {
-    const child = spawn("kubectl", ["port-forward", "-n", namespace, target, `:${port}`], { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
+  async portForward(
+    namespace: string,
+    target: string,
+    port: number,
+  ): Promise<{ url: string; port: number } & Disposable> {
+    const child = spawn("kubectl", ["port-forward", "-n", namespace, target, `:${port}`], {
+      env: this.env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     const lines = collect(child);
-    const local = await eventually(`port-forward to ${target}`, () => /127\.0\.0\.1:(\d+) ->/.exec(lines.stdout())?.[1], 20_000).catch((err: Error) => {
+    const local = await eventually(
+      `port-forward to ${target}`,
+      () => /127\.0\.0\.1:(\d+) ->/.exec(lines.stdout())?.[1],
+      20_000,
+    ).catch((err: Error) => {
       child.kill();
       throw new Error(`${err.message}\n${lines.stderr()}`);
     });
@@ -169,7 +208,15 @@ export class TestCluster implements AsyncDisposable {
     try {
       console.log((await this.underlay("status")).stdout);
       console.log((await run("tail", ["-n", "30", join(this.stateDir, "logs/cloud.log")])).stdout);
-      const pods = await run("kubectl", ["--kubeconfig", join(this.stateDir, "eks", this.name, "admin.kubeconfig"), "get", "pods,nodes", "-A", "-o", "wide"]);
+      const pods = await run("kubectl", [
+        "--kubeconfig",
+        join(this.stateDir, "eks", this.name, "admin.kubeconfig"),
+        "get",
+        "pods,nodes",
+        "-A",
+        "-o",
+        "wide",
+      ]);
       console.log(pods.stdout, pods.stderr);
     } catch (err) {
       console.log("no evidence to be had", err);
@@ -189,7 +236,12 @@ export type PodList = {
   items: {
     metadata: { name: string; namespace: string; uid: string };
     spec: { nodeName: string; hostNetwork?: boolean };
-    status: { phase: string; podIP?: string; conditions?: { type: string; status: string; reason?: string; message?: string }[]; containerStatuses?: { restartCount: number; containerID?: string }[] };
+    status: {
+      phase: string;
+      podIP?: string;
+      conditions?: { type: string; status: string; reason?: string; message?: string }[];
+      containerStatuses?: { restartCount: number; containerID?: string }[];
+    };
   }[];
 };
 
@@ -197,11 +249,18 @@ export type NodeList = {
   items: {
     metadata: { name: string; labels: Record<string, string> };
     spec: { providerID: string };
-    status: { addresses: { type: string; address: string }[]; conditions: { type: string; status: string }[]; allocatable: Record<string, string> };
+    status: {
+      addresses: { type: string; address: string }[];
+      conditions: { type: string; status: string }[];
+      allocatable: Record<string, string>;
+    };
   }[];
 };
 
-export function conditionOf(object: { status: { conditions?: { type: string; status: string }[] } }, type: string): string | undefined {
+export function conditionOf(
+  object: { status: { conditions?: { type: string; status: string }[] } },
+  type: string,
+): string | undefined {
   return object.status.conditions?.find((condition) => condition.type === type)?.status;
 }
 

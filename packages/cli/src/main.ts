@@ -17,7 +17,9 @@ const program = new Command("underlay")
 /** The named cluster, or the only one there is, or the default name. */
 function clusterName(option: string | undefined): string {
   const clusters = listClusters(root);
-  return option ?? process.env["UNDERLAY_CLUSTER"] ?? (clusters.length === 1 ? clusters[0] : undefined) ?? defaultPlan.name;
+  return (
+    option ?? process.env["UNDERLAY_CLUSTER"] ?? (clusters.length === 1 ? clusters[0] : undefined) ?? defaultPlan.name
+  );
 }
 
 const clusterOption = ["-c, --cluster <name>", "which cluster, when there are several"] as const;
@@ -25,7 +27,10 @@ const clusterOption = ["-c, --cluster <name>", "which cluster, when there are se
 program
   .command("up")
   .description("start a cluster (or finish starting, or find it running)")
-  .option("-f, --file <cluster.yaml>", "an eksctl ClusterConfig; without it: three m5.large nodes in the workshop's VPC")
+  .option(
+    "-f, --file <cluster.yaml>",
+    "an eksctl ClusterConfig; without it: three m5.large nodes in the workshop's VPC",
+  )
   .option("--name <name>", "name of the cluster when there is no file")
   .option("--json", "print the result as JSON")
   .action(async (options: { file?: string; name?: string; json?: boolean }) => {
@@ -36,12 +41,15 @@ program
       process.exitCode = 1;
       return;
     }
-    const plan = options.file ? parseClusterFile(readFileSync(options.file, "utf8"), options.file) : { ...defaultPlan, name: options.name ?? defaultPlan.name };
+    const plan = options.file
+      ? parseClusterFile(readFileSync(options.file, "utf8"), options.file)
+      : { ...defaultPlan, name: options.name ?? defaultPlan.name };
     const { up } = await import("@underlay/lab/up");
     const progress = showProgress(options.json === true);
     const result = await up(root, plan, progress.step);
     progress.end();
-    if (options.json) console.log(JSON.stringify({ cluster: plan.name, alreadyUp: result.alreadyUp, tookMs: result.tookMs }));
+    if (options.json)
+      console.log(JSON.stringify({ cluster: plan.name, alreadyUp: result.alreadyUp, tookMs: result.tookMs }));
     else console.log(whatNext(plan.name, result.alreadyUp, result.tookMs));
   });
 

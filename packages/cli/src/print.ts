@@ -43,7 +43,8 @@ export function printStatus(status: Status): void {
   } else {
     console.log(`  ${marks.fail} ${status.problem}`);
   }
-  for (const { name, pid } of status.processes) console.log(`  ${pid ? marks.ok : marks.fail} ${name.padEnd(24)} ${pid ? `pid ${pid}` : "not running"}`);
+  for (const { name, pid } of status.processes)
+    console.log(`  ${pid ? marks.ok : marks.fail} ${name.padEnd(24)} ${pid ? `pid ${pid}` : "not running"}`);
   console.log(`  ${status.namespaces.length} network namespaces: ${status.namespaces.join(" ")}`);
 }
 

@@ -15,7 +15,7 @@ type Ring = { readonly files: readonly string[]; readonly concurrency: number; r
 const rings: Record<string, Ring> = {
   pure: { files: ["packages/*/src/**/*.test.ts", "tools/*.test.ts"], concurrency: 2, timeoutMs: 60_000 },
   kernel: { files: ["packages/*/test/kernel/**/*.test.ts"], concurrency: 1, timeoutMs: 180_000 },
-  wire: { files: ["packages/*/test/wire/**/*.test.ts"], concurrency: 1, timeoutMs: 240_000 },
+  wire: { files: ["packages/*/test/{wire,conformance,controllers}/**/*.test.ts"], concurrency: 1, timeoutMs: 240_000 },
   e2e: { files: ["test/e2e/*.test.ts"], concurrency: 1, timeoutMs: 600_000 },
   faults: { files: ["test/faults/*.test.ts"], concurrency: 1, timeoutMs: 600_000 },
 };
@@ -30,7 +30,9 @@ export async function runRings(names: readonly string[]): Promise<number> {
   for (const name of chosen) {
     const began = Date.now();
     const tally = name === "check" ? runChecks() : await runRing(name);
-    console.log(`${name}: ${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped in ${Math.round((Date.now() - began) / 1000)} s`);
+    console.log(
+      `${name}: ${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped in ${Math.round((Date.now() - began) / 1000)} s`,
+    );
     total.passed += tally.passed;
     total.failed += tally.failed;
     total.skipped += tally.skipped;
@@ -46,7 +48,11 @@ function runChecks(): Tally {
 
 async function runRing(name: string): Promise<Tally> {
   const ring = rings[name];
-  if (!ring) throw new UnderlayError("NoSuchRing", `Cannot run ring ${name}: the rings are check, ${Object.keys(rings).join(", ")}`);
+  if (!ring)
+    throw new UnderlayError(
+      "NoSuchRing",
+      `Cannot run ring ${name}: the rings are check, ${Object.keys(rings).join(", ")}`,
+    );
   const files = ring.files.flatMap((pattern) => globSync(pattern, { cwd: repo })).sort();
   const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
   if (files.length === 0) {
@@ -65,7 +71,16 @@ async function runRing(name: string): Promise<Tally> {
   return tally;
 }
 
-type Outcome = { type: "test:pass" | "test:fail"; data: { name: string; skip?: string | boolean; todo?: string | boolean; file?: string; details: { type?: string | undefined; error?: Error & { cause?: unknown } } } };
+type Outcome = {
+  type: "test:pass" | "test:fail";
+  data: {
+    name: string;
+    skip?: string | boolean;
+    todo?: string | boolean;
+    file?: string;
+    details: { type?: string | undefined; error?: Error & { cause?: unknown } };
+  };
+};
 
 function count(tally: Tally, { type, data }: Outcome): void {
   if (data.details.type === "suite") return;
@@ -78,7 +93,9 @@ function count(tally: Tally, { type, data }: Outcome): void {
   } else {
     tally.failed++;
     const cause = data.details.error?.cause ?? data.details.error;
-    console.log(`✗ ${data.name} (${where})\n${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}`);
+    console.log(
+      `✗ ${data.name} (${where})\n${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}`,
+    );
   }
 }
 

@@ -17,7 +17,8 @@ export class WatchedCluster implements ClusterView {
     this.#slices = new Informer(client, endpointSlices, {
       indexes: {
         service: (slice) => [serviceKeyOf(slice)],
-        address: (slice) => (slice.endpoints ?? []).flatMap((endpoint) => (endpoint.hostname ? endpoint.addresses : [])),
+        address: (slice) =>
+          (slice.endpoints ?? []).flatMap((endpoint) => (endpoint.hostname ? endpoint.addresses : [])),
       },
     });
     this.#namespaces = new Informer(client, namespaces);
@@ -45,7 +46,11 @@ export class WatchedCluster implements ClusterView {
   endpoints(service: ServiceRecord): readonly EndpointAddress[] {
     const seen = new Map<string, EndpointAddress>();
     for (const slice of this.#slices.byIndex("service", `${service.namespace}/${service.name}`)) {
-      const ports = (slice.ports ?? []).map((port) => ({ name: port.name ?? "", protocol: port.protocol ?? "TCP", port: port.port ?? 0 }));
+      const ports = (slice.ports ?? []).map((port) => ({
+        name: port.name ?? "",
+        protocol: port.protocol ?? "TCP",
+        port: port.port ?? 0,
+      }));
       for (const endpoint of slice.endpoints ?? []) {
         for (const address of endpoint.addresses) {
           const known = seen.get(address);
@@ -89,6 +94,10 @@ function recordOf(service: Service): ServiceRecord {
     externalName: service.spec?.type === "ExternalName" ? service.spec.externalName : undefined,
     headless: service.spec?.clusterIP === "None",
     publishNotReady: service.spec?.publishNotReadyAddresses === true,
-    ports: (service.spec?.ports ?? []).map((port) => ({ name: port.name ?? "", protocol: port.protocol ?? "TCP", port: port.port })),
+    ports: (service.spec?.ports ?? []).map((port) => ({
+      name: port.name ?? "",
+      protocol: port.protocol ?? "TCP",
+      port: port.port,
+    })),
   };
 }

@@ -5,7 +5,9 @@ import { parseAllDocuments } from "yaml";
 import { parseCorefile } from "./corefile.ts";
 
 const manifest = readFileSync(`${import.meta.dirname}/../manifests/coredns.yaml`, "utf8");
-const corefile = parseAllDocuments(manifest).map((document) => document.toJS()).find((object) => object.kind === "ConfigMap").data.Corefile as string;
+const corefile = parseAllDocuments(manifest)
+  .map((document) => document.toJS())
+  .find((object) => object.kind === "ConfigMap").data.Corefile as string;
 
 test("parseCorefile() reads the add-on's Corefile", () => {
   assert.deepEqual(parseCorefile(corefile), {
@@ -28,7 +30,10 @@ test("parseCorefile() reads the add-on's Corefile", () => {
 
 const refused: readonly [string, RegExp][] = [
   [".:53 {\n rewrite name a b\n}", /line 2: plugin rewrite is not supported/],
-  [".:53 {\n kubernetes cluster.local {\n pods verified\n }\n}", /line 3: kubernetes option pods verified is not supported/],
+  [
+    ".:53 {\n kubernetes cluster.local {\n pods verified\n }\n}",
+    /line 3: kubernetes option pods verified is not supported/,
+  ],
   [".:53 {\n errors\n}", /no kubernetes plugin/],
   [".:53 {\n errors\n", /never closed/],
   ["example.org {\n errors\n}", /only the root zone/],

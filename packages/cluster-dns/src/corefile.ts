@@ -23,14 +23,20 @@ export type DnsSettings = {
   readonly rotate: boolean;
 };
 
-type Directive = { readonly name: string; readonly args: readonly string[]; readonly block: readonly Directive[]; readonly line: number };
+type Directive = {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly block: readonly Directive[];
+  readonly line: number;
+};
 
 export class CorefileError extends Error {}
 
 export function parseCorefile(text: string): DnsSettings {
   const blocks = parseDirectives(text);
   const [server, ...others] = blocks;
-  if (!server || others.length > 0) throw new CorefileError(`Cannot use the Corefile: it has ${blocks.length} server blocks, exactly one is supported`);
+  if (!server || others.length > 0)
+    throw new CorefileError(`Cannot use the Corefile: it has ${blocks.length} server blocks, exactly one is supported`);
   const port = serverPort(server);
   let settings: DnsSettings = {
     port,
@@ -55,7 +61,11 @@ export function parseCorefile(text: string): DnsSettings {
 
 function serverPort(server: Directive): number {
   const match = /^\.?(?::(\d+))?$/.exec(server.name);
-  if (!match || server.args.length > 0) throw unsupported(server, `server block for ${[server.name, ...server.args].join(" ")}: only the root zone is supported`);
+  if (!match || server.args.length > 0)
+    throw unsupported(
+      server,
+      `server block for ${[server.name, ...server.args].join(" ")}: only the root zone is supported`,
+    );
   return Number(match[1] ?? 53);
 }
 
@@ -80,7 +90,8 @@ function readPlugin(directive: Directive): Partial<DnsSettings> {
     case "cache":
       return { cacheSeconds: args[0] === undefined ? 3600 : wholeNumber(directive, args[0]) };
     case "forward":
-      if (args[0] !== "." || args.length < 2) throw unsupported(directive, "forward needs the root zone and at least one upstream");
+      if (args[0] !== "." || args.length < 2)
+        throw unsupported(directive, "forward needs the root zone and at least one upstream");
       return { upstream: args.slice(1) };
     case "kubernetes":
       return kubernetesPlugin(directive);
@@ -93,12 +104,15 @@ function kubernetesPlugin(directive: Directive): Partial<DnsSettings> {
   const zones = directive.args;
   const reverseZones = zones.filter((zone) => zone.endsWith("in-addr.arpa") || zone.endsWith("ip6.arpa"));
   const forwardZones = zones.filter((zone) => !reverseZones.includes(zone));
-  if (forwardZones.length !== 1) throw unsupported(directive, `kubernetes with ${forwardZones.length} forward zones (exactly one)`);
+  if (forwardZones.length !== 1)
+    throw unsupported(directive, `kubernetes with ${forwardZones.length} forward zones (exactly one)`);
   let settings: Partial<DnsSettings> = { zone: (forwardZones[0] ?? "").toLowerCase().replace(/\.$/, ""), reverseZones };
   for (const option of directive.block) {
-    if (option.name === "pods" && (option.args[0] === "insecure" || option.args[0] === "disabled")) settings = { ...settings, podRecords: option.args[0] };
+    if (option.name === "pods" && (option.args[0] === "insecure" || option.args[0] === "disabled"))
+      settings = { ...settings, podRecords: option.args[0] };
     else if (option.name === "ttl") settings = { ...settings, ttlSeconds: wholeNumber(option, option.args[0]) };
-    else if (option.name !== "fallthrough") throw unsupported(option, `kubernetes option ${[option.name, ...option.args].join(" ")}`);
+    else if (option.name !== "fallthrough")
+      throw unsupported(option, `kubernetes option ${[option.name, ...option.args].join(" ")}`);
   }
   return settings;
 }
@@ -124,13 +138,16 @@ function unsupported(directive: Directive, what: string): CorefileError {
 }
 
 function parseDirectives(text: string): Directive[] {
-  const stack: { name: string; args: string[]; block: Directive[]; line: number }[] = [{ name: "", args: [], block: [], line: 0 }];
+  const stack: { name: string; args: string[]; block: Directive[]; line: number }[] = [
+    { name: "", args: [], block: [], line: 0 },
+  ];
   text.split("\n").forEach((raw, index) => {
     const words = raw.replace(/#.*/, "").trim().split(/\s+/).filter(Boolean);
     if (words.length === 0) return;
     if (words[0] === "}") {
       stack.pop();
-      if (stack.length === 0) throw new CorefileError(`Cannot read the Corefile: line ${index + 1}: "}" closes nothing`);
+      if (stack.length === 0)
+        throw new CorefileError(`Cannot read the Corefile: line ${index + 1}: "}" closes nothing`);
       return;
     }
     const opens = words.at(-1) === "{";

@@ -45,7 +45,9 @@ export class Forwarder {
 
   #remember(key: string, reply: Reply): void {
     if (this.#cacheMs === 0 || (reply.rcode !== "NOERROR" && reply.rcode !== "NXDOMAIN")) return;
-    const ttls = [...(reply.answers ?? []), ...(reply.authorities ?? [])].map((answer) => ("ttl" in answer ? (answer.ttl ?? 0) * 1000 : 0));
+    const ttls = [...(reply.answers ?? []), ...(reply.authorities ?? [])].map((answer) =>
+      "ttl" in answer ? (answer.ttl ?? 0) * 1000 : 0,
+    );
     const ttl = Math.min(this.#cacheMs, ...(ttls.length > 0 ? ttls : [5000]));
     if (this.#cache.size >= maxCached) this.#cache.delete(this.#cache.keys().next().value ?? "");
     this.#cache.set(key, { reply, expires: this.#now() + ttl, stored: this.#now() });
@@ -56,7 +58,9 @@ export class Forwarder {
 function aged({ reply, stored }: Cached, now: number): Reply {
   const age = Math.floor((now - stored) / 1000);
   const younger = <T extends object>(answers: readonly T[] | undefined): T[] =>
-    (answers ?? []).map((answer) => ("ttl" in answer && typeof answer.ttl === "number" ? { ...answer, ttl: Math.max(0, answer.ttl - age) } : answer));
+    (answers ?? []).map((answer) =>
+      "ttl" in answer && typeof answer.ttl === "number" ? { ...answer, ttl: Math.max(0, answer.ttl - age) } : answer,
+    );
   return { ...reply, answers: younger(reply.answers), authorities: younger(reply.authorities) };
 }
 
@@ -69,7 +73,12 @@ export function upstreamAddresses(upstream: readonly string[]): string[] {
 }
 
 async function askOnce(upstream: string, question: Question): Promise<Reply> {
-  const query = { type: "query" as const, id: Math.floor(Math.random() * 65536), flags: 256, questions: [{ type: question.type as "A", name: question.name }] };
+  const query = {
+    type: "query" as const,
+    id: Math.floor(Math.random() * 65536),
+    flags: 256,
+    questions: [{ type: question.type as "A", name: question.name }],
+  };
   const reply = await overUdp(upstream, query);
   const full = reply.flag_tc ? await overTcp(upstream, query) : reply;
   const additionals = (full.additionals ?? []).filter((record) => record.type !== "OPT");

@@ -16,13 +16,31 @@ import { createResolver, type Resolver } from "./resolver.ts";
 import { serveDns } from "./server.ts";
 
 const log = createLog("coredns");
-const { conf } = parseArgs({ args: process.argv.slice(2).map((arg) => (arg === "-conf" ? "--conf" : arg)), options: { conf: { type: "string", default: "/etc/coredns/Corefile" } } }).values;
+const { conf } = parseArgs({
+  args: process.argv.slice(2).map((arg) => (arg === "-conf" ? "--conf" : arg)),
+  options: { conf: { type: "string", default: "/etc/coredns/Corefile" } },
+}).values;
 
 let settings = parseCorefile(readFileSync(conf, "utf8"));
 const registry = new Registry();
-const requests = new Counter({ name: "coredns_dns_requests_total", help: "DNS requests.", labelNames: ["proto", "type"], registers: [registry] });
-const responses = new Counter({ name: "coredns_dns_responses_total", help: "DNS responses.", labelNames: ["rcode"], registers: [registry] });
-const durations = new Histogram({ name: "coredns_dns_request_duration_seconds", help: "Time a DNS request took.", buckets: [0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096], registers: [registry] });
+const requests = new Counter({
+  name: "coredns_dns_requests_total",
+  help: "DNS requests.",
+  labelNames: ["proto", "type"],
+  registers: [registry],
+});
+const responses = new Counter({
+  name: "coredns_dns_responses_total",
+  help: "DNS responses.",
+  labelNames: ["rcode"],
+  registers: [registry],
+});
+const durations = new Histogram({
+  name: "coredns_dns_request_duration_seconds",
+  help: "Time a DNS request took.",
+  buckets: [0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096],
+  registers: [registry],
+});
 
 const client = new KubeClient(await inClusterConfig(), { userAgent: "coredns" });
 const view = new WatchedCluster(client, settings.zone);
@@ -31,7 +49,11 @@ view.start(stop.signal);
 
 let resolver = build();
 function build(): Resolver {
-  const forwarder = new Forwarder({ upstreams: upstreamAddresses(settings.upstream), cacheSeconds: settings.cacheSeconds, now: Date.now });
+  const forwarder = new Forwarder({
+    upstreams: upstreamAddresses(settings.upstream),
+    cacheSeconds: settings.cacheSeconds,
+    now: Date.now,
+  });
   return createResolver({ settings, view, forwarder });
 }
 

@@ -63,35 +63,64 @@ export function answerZone(question: Question, settings: ZoneSettings, view: Clu
   return noName;
 }
 
-function answerService(question: Question, name: string, labels: readonly string[], settings: ZoneSettings, view: ClusterView): ZoneAnswer {
+function answerService(
+  question: Question,
+  name: string,
+  labels: readonly string[],
+  settings: ZoneSettings,
+  view: ClusterView,
+): ZoneAnswer {
   const namespace = labels.at(-1);
   if (namespace === undefined) return noData;
   if (labels.length === 1) return view.hasNamespace(namespace) ? noData : noName;
   const service = view.service(namespace, labels.at(-2) ?? "");
   if (!service) return noName;
   const rest = labels.slice(0, -2);
-  if (service.externalName) return rest.length === 0 ? alias(question, name, service.externalName, settings.ttlSeconds) : noName;
+  if (service.externalName)
+    return rest.length === 0 ? alias(question, name, service.externalName, settings.ttlSeconds) : noName;
 
-  const endpoints = service.headless ? view.endpoints(service).filter((endpoint) => endpoint.ready || service.publishNotReady) : [];
+  const endpoints = service.headless
+    ? view.endpoints(service).filter((endpoint) => endpoint.ready || service.publishNotReady)
+    : [];
   if (service.headless && endpoints.length === 0) return noName;
   if (rest.length === 0) {
     if (question.type === "SRV") return serviceRecords(service.ports, name, service, endpoints, settings);
-    return addresses(question, name, service.headless ? endpoints.map(({ address }) => address) : service.clusterIps, settings.ttlSeconds);
+    return addresses(
+      question,
+      name,
+      service.headless ? endpoints.map(({ address }) => address) : service.clusterIps,
+      settings.ttlSeconds,
+    );
   }
   if (rest.length === 2 && rest[0]?.startsWith("_") && rest[1]?.startsWith("_")) {
-    const ports = service.ports.filter((port) => `_${port.name}` === rest[0] && `_${port.protocol.toLowerCase()}` === rest[1]);
+    const ports = service.ports.filter(
+      (port) => `_${port.name}` === rest[0] && `_${port.protocol.toLowerCase()}` === rest[1],
+    );
     if (ports.length === 0) return noName;
     return question.type === "SRV" ? serviceRecords(ports, name, service, endpoints, settings) : noData;
   }
   if (rest.length === 1 && service.headless) {
     const own = endpoints.filter((endpoint) => endpointLabel(endpoint) === rest[0]);
-    return own.length === 0 ? noName : addresses(question, name, own.map(({ address }) => address), settings.ttlSeconds);
+    return own.length === 0
+      ? noName
+      : addresses(
+          question,
+          name,
+          own.map(({ address }) => address),
+          settings.ttlSeconds,
+        );
   }
   return noName;
 }
 
 /** `10-0-1-7.<namespace>.pod.<zone>`: the literal address, for a namespace that exists ("pods insecure"). */
-function answerPod(question: Question, name: string, labels: readonly string[], settings: ZoneSettings, view: ClusterView): ZoneAnswer {
+function answerPod(
+  question: Question,
+  name: string,
+  labels: readonly string[],
+  settings: ZoneSettings,
+  view: ClusterView,
+): ZoneAnswer {
   const namespace = labels.at(-1);
   if (namespace === undefined) return noData;
   if (settings.podRecords === "disabled" || !view.hasNamespace(namespace)) return noName;
@@ -106,7 +135,9 @@ export function answerReverse(question: Question, settings: ZoneSettings, view: 
   const address = addressOfReverse(question.name.toLowerCase());
   const target = address && view.nameOfAddress(address);
   if (!target) return undefined;
-  return question.type === "PTR" ? records([{ type: "PTR", name: question.name, ttl: settings.ttlSeconds, data: target }]) : noData;
+  return question.type === "PTR"
+    ? records([{ type: "PTR", name: question.name, ttl: settings.ttlSeconds, data: target }])
+    : noData;
 }
 
 /** `4.3.2.1.in-addr.arpa` → `1.2.3.4`; undefined for partial and IPv6 names (those clusters come later). */
@@ -127,7 +158,8 @@ function records(answers: Answer[], additionals: Answer[] = []): ZoneAnswer {
 function alias(question: Question, name: string, target: string, ttl: number): ZoneAnswer {
   const answers: Answer[] = [{ type: "CNAME", name, ttl, data: target.replace(/\.$/, "") }];
   if (question.type === "CNAME") return records(answers);
-  if (question.type === "A" || question.type === "AAAA") return { kind: "alias", answers, follow: { name: target.replace(/\.$/, ""), type: question.type } };
+  if (question.type === "A" || question.type === "AAAA")
+    return { kind: "alias", answers, follow: { name: target.replace(/\.$/, ""), type: question.type } };
   return noData;
 }
 
@@ -147,11 +179,26 @@ function serviceRecords(
 ): ZoneAnswer {
   const base = `${service.name}.${service.namespace}.svc.${settings.zone}`;
   const ttl = settings.ttlSeconds;
-  const srv = (target: string, port: number, weight: number): Answer => ({ type: "SRV", name, ttl, data: { priority: 0, weight, port, target } });
-  const address = (target: string, data: string): Answer => ({ type: data.includes(":") ? "AAAA" : "A", name: target, ttl, data });
+  const srv = (target: string, port: number, weight: number): Answer => ({
+    type: "SRV",
+    name,
+    ttl,
+    data: { priority: 0, weight, port, target },
+  });
+  const address = (target: string, data: string): Answer => ({
+    type: data.includes(":") ? "AAAA" : "A",
+    name: target,
+    ttl,
+    data,
+  });
   if (!service.headless) {
     const answers = ports.map((port) => srv(base, port.port, Math.floor(100 / Math.max(1, ports.length))));
-    return answers.length === 0 ? noData : records(answers, service.clusterIps.map((ip) => address(base, ip)));
+    return answers.length === 0
+      ? noData
+      : records(
+          answers,
+          service.clusterIps.map((ip) => address(base, ip)),
+        );
   }
   const wanted = new Set(ports.map((port) => `${port.name}/${port.protocol}`));
   const weight = Math.floor(100 / Math.max(1, endpoints.length));
@@ -162,5 +209,10 @@ function serviceRecords(
       answers.set(`${target}:${port.port}`, srv(target, port.port, weight));
     }
   }
-  return answers.size === 0 ? noData : records([...answers.values()], endpoints.map((endpoint) => address(`${endpointLabel(endpoint)}.${base}`, endpoint.address)));
+  return answers.size === 0
+    ? noData
+    : records(
+        [...answers.values()],
+        endpoints.map((endpoint) => address(`${endpointLabel(endpoint)}.${base}`, endpoint.address)),
+      );
 }

@@ -23,10 +23,21 @@ export function createResolver(options: { settings: DnsSettings; view: ClusterVi
     const base = { authoritative: true, additionals: [] as Answer[] };
     switch (answer.kind) {
       case "records":
-        return { ...base, rcode: "NOERROR", answers: rotate([...answer.answers]), authorities: [], additionals: [...answer.additionals] };
+        return {
+          ...base,
+          rcode: "NOERROR",
+          answers: rotate([...answer.answers]),
+          authorities: [],
+          additionals: [...answer.additionals],
+        };
       case "alias": {
         const followed = await forwarder.ask(answer.follow);
-        return { ...base, rcode: "NOERROR", answers: [...answer.answers, ...(followed.answers ?? [])], authorities: [] };
+        return {
+          ...base,
+          rcode: "NOERROR",
+          answers: [...answer.answers, ...(followed.answers ?? [])],
+          authorities: [],
+        };
       }
       case "no-data":
         return { ...base, rcode: "NOERROR", answers: [], authorities: [startOfAuthority(settings)] };

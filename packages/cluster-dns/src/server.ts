@@ -2,7 +2,16 @@
 import dgram from "node:dgram";
 import { once } from "node:events";
 import net from "node:net";
-import { AUTHORITATIVE_ANSWER, RECURSION_AVAILABLE, RECURSION_DESIRED, TRUNCATED_RESPONSE, decode, encode, type DecodedPacket, type Packet } from "dns-packet";
+import {
+  AUTHORITATIVE_ANSWER,
+  RECURSION_AVAILABLE,
+  RECURSION_DESIRED,
+  TRUNCATED_RESPONSE,
+  decode,
+  encode,
+  type DecodedPacket,
+  type Packet,
+} from "dns-packet";
 import type { Resolver } from "./resolver.ts";
 
 const rcodes: Record<string, number> = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5 };
@@ -12,9 +21,20 @@ const ourUdpBytes = 1232;
 
 export type DnsServer = { readonly address: { readonly udp: number; readonly tcp: number }; close(): Promise<void> };
 
-export type QueryObserver = (query: { type: string; rcode: string; tookMs: number; transport: "udp" | "tcp"; name: string }) => void;
+export type QueryObserver = (query: {
+  type: string;
+  rcode: string;
+  tookMs: number;
+  transport: "udp" | "tcp";
+  name: string;
+}) => void;
 
-export async function serveDns(options: { port: number; address: string; resolve: Resolver; observe: QueryObserver }): Promise<DnsServer> {
+export async function serveDns(options: {
+  port: number;
+  address: string;
+  resolve: Resolver;
+  observe: QueryObserver;
+}): Promise<DnsServer> {
   const udp = dgram.createSocket({ type: "udp4", recvBufferSize: 4 * 1024 * 1024 });
   udp.on("message", async (message, sender) => {
     const reply = await answer(message, options, "udp");
@@ -57,7 +77,11 @@ function serveStream(socket: net.Socket, options: { resolve: Resolver; observe: 
   });
 }
 
-async function answer(message: Buffer, options: { resolve: Resolver; observe: QueryObserver }, transport: "udp" | "tcp"): Promise<Buffer | undefined> {
+async function answer(
+  message: Buffer,
+  options: { resolve: Resolver; observe: QueryObserver },
+  transport: "udp" | "tcp",
+): Promise<Buffer | undefined> {
   const began = performance.now();
   let query: DecodedPacket;
   try {
@@ -69,14 +93,31 @@ async function answer(message: Buffer, options: { resolve: Resolver; observe: Qu
   if (query.type !== "query" || !question) return undefined;
   const recursion = query.flag_rd ? RECURSION_DESIRED : 0;
   const opt = query.additionals?.find((record) => record.type === "OPT");
-  const options4 = opt ? [{ type: "OPT" as const, name: ".", udpPayloadSize: ourUdpBytes, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: [] }] : [];
+  const options4 = opt
+    ? [
+        {
+          type: "OPT" as const,
+          name: ".",
+          udpPayloadSize: ourUdpBytes,
+          extendedRcode: 0,
+          ednsVersion: 0,
+          flags: 0,
+          flag_do: false,
+          options: [],
+        },
+      ]
+    : [];
   let resolved: Awaited<ReturnType<Resolver>>;
   try {
     resolved = await options.resolve({ name: question.name, type: question.type });
   } catch {
     resolved = { rcode: "SERVFAIL", answers: [], authorities: [], additionals: [], authoritative: false };
   }
-  const flags = RECURSION_AVAILABLE | recursion | (resolved.authoritative ? AUTHORITATIVE_ANSWER : 0) | (rcodes[resolved.rcode] ?? 2);
+  const flags =
+    RECURSION_AVAILABLE |
+    recursion |
+    (resolved.authoritative ? AUTHORITATIVE_ANSWER : 0) |
+    (rcodes[resolved.rcode] ?? 2);
   const packet: Packet = {
     type: "response",
     id: query.id ?? 0,
@@ -86,8 +127,20 @@ async function answer(message: Buffer, options: { resolve: Resolver; observe: Qu
     authorities: resolved.authorities ?? [],
     additionals: [...(resolved.additionals ?? []), ...options4],
   };
-  options.observe({ type: question.type, name: question.name, rcode: resolved.rcode, tookMs: performance.now() - began, transport });
-  const limit = transport === "tcp" ? 65_535 : Math.max(plainUdpBytes, Math.min(ourUdpBytes, opt && "udpPayloadSize" in opt ? opt.udpPayloadSize : plainUdpBytes));
+  options.observe({
+    type: question.type,
+    name: question.name,
+    rcode: resolved.rcode,
+    tookMs: performance.now() - began,
+    transport,
+  });
+  const limit =
+    transport === "tcp"
+      ? 65_535
+      : Math.max(
+          plainUdpBytes,
+          Math.min(ourUdpBytes, opt && "udpPayloadSize" in opt ? opt.udpPayloadSize : plainUdpBytes),
+        );
   const full = encode(packet);
   if (full.length <= limit) return full;
   return encode({ ...packet, flags: flags | TRUNCATED_RESPONSE, answers: [], authorities: [], additionals: options4 });

@@ -22,11 +22,29 @@ const pointers: Record<string, string[]> = read("kubernetes-pointer-scalars.json
 
 /** Package prefixes (OpenAPI names) of the group-versions the API server serves. */
 const served = [
-  "core.v1", "apps.v1", "batch.v1", "autoscaling.v1", "autoscaling.v2", "policy.v1", "networking.v1", "discovery.v1",
-  "coordination.v1", "events.v1", "rbac.v1", "authentication.v1", "authorization.v1", "admissionregistration.v1",
-  "scheduling.v1", "storage.v1", "node.v1", "certificates.v1",
+  "core.v1",
+  "apps.v1",
+  "batch.v1",
+  "autoscaling.v1",
+  "autoscaling.v2",
+  "policy.v1",
+  "networking.v1",
+  "discovery.v1",
+  "coordination.v1",
+  "events.v1",
+  "rbac.v1",
+  "authentication.v1",
+  "authorization.v1",
+  "admissionregistration.v1",
+  "scheduling.v1",
+  "storage.v1",
+  "node.v1",
+  "certificates.v1",
 ].map((name) => `io.k8s.api.${name}.`);
-served.push("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.", "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.");
+served.push(
+  "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.",
+  "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.",
+);
 const metaRoots = [
   "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
   "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
@@ -62,9 +80,15 @@ for (const name of new Set([...Object.keys(openapi), ...Object.keys(defaults)]))
 // Types shared by every group list every group as their kind's owner; keep only what is served.
 for (const name of metaRoots) {
   const kinds = schemas[name]?.["x-kubernetes-group-version-kind"];
-  if (kinds) schemas[name]!["x-kubernetes-group-version-kind"] = kinds.filter((gvk: Stored) => gvk.group === "" && gvk.version === "v1");
+  if (kinds)
+    schemas[name]!["x-kubernetes-group-version-kind"] = kinds.filter(
+      (gvk: Stored) => gvk.group === "" && gvk.version === "v1",
+    );
 }
-const text = JSON.stringify({ $source: source, schemas: sorted(schemas) }).replaceAll("#/definitions/", "#/components/schemas/");
+const text = JSON.stringify({ $source: source, schemas: sorted(schemas) }).replaceAll(
+  "#/definitions/",
+  "#/components/schemas/",
+);
 writeFileSync(join(out, "kubernetes-schemas.json"), text + "\n");
 
 // --- protobuf --------------------------------------------------------------------------------------------------
@@ -74,7 +98,19 @@ writeFileSync(join(out, "kubernetes-schemas.json"), text + "\n");
  */
 const table: Record<string, string> = {};
 const short = (name: string) => name.replace(/^\.?k8s\.io\./, "");
-const scalars = new Set(["string", "bool", "int32", "int64", "uint32", "uint64", "double", "float", "bytes", "sint32", "sint64"]);
+const scalars = new Set([
+  "string",
+  "bool",
+  "int32",
+  "int64",
+  "uint32",
+  "uint64",
+  "double",
+  "float",
+  "bytes",
+  "sint32",
+  "sint64",
+]);
 function resolveType(message: string, type: string): string {
   const list = type.endsWith("[]");
   const bare = list ? type.slice(0, -2) : type;
@@ -88,14 +124,18 @@ function resolveType(message: string, type: string): string {
   return short(full) + (list ? "[]" : "");
 }
 const openapiNameOf = (message: string) =>
-  message.startsWith("k8s.io.") ? `io.k8s.${message.slice("k8s.io.".length).replace("apiextensions_apiserver", "apiextensions-apiserver")}` : message;
+  message.startsWith("k8s.io.")
+    ? `io.k8s.${message.slice("k8s.io.".length).replace("apiextensions_apiserver", "apiextensions-apiserver")}`
+    : message;
 function groupOf(message: string): string {
   const parts = message.split(".");
   return parts[parts.length - 3]!;
 }
 const groupsWanted = (message: string) =>
   served.some((prefix) => `${openapiNameOf(message)}`.startsWith(prefix)) ||
-  /apimachinery\.pkg\.(apis\.meta\.v1\.|runtime|util|api\.)/.test(message) || /apiextensions.*\.v1\./.test(message) || /apiregistration\.v1\./.test(message);
+  /apimachinery\.pkg\.(apis\.meta\.v1\.|runtime|util|api\.)/.test(message) ||
+  /apiextensions.*\.v1\./.test(message) ||
+  /apiregistration\.v1\./.test(message);
 /** Protobuf names differ from JSON's in case, and in JSON schema's `$ref` and `x-kubernetes-…`. */
 function jsonNameOf(name: string, properties: Record<string, Schema>): string | undefined {
   if (name in properties) return name;
@@ -122,13 +162,17 @@ while (queue.length) {
     const property = properties[jsonName ?? ""];
     const never = property && "default" in property && [0, "", false].includes(property.default);
     // A message field JSON does not know is an inlined Go struct: its fields stand beside the others.
-    const inlined = jsonName === undefined && Object.keys(properties).length > 0 && !scalars.has(type.replace("[]", ""));
+    const inlined =
+      jsonName === undefined && Object.keys(properties).length > 0 && !scalars.has(type.replace("[]", ""));
     const flags = `${keep.has(jsonName ?? name) || never ? "k" : ""}${inlined ? "i" : ""}`;
     fields.push(`${jsonName ?? name} ${number} ${resolved}${flags ? ` ${flags}` : ""}`);
   }
   table[short(message)] = fields.join(";");
 }
-writeFileSync(join(out, "kubernetes-protobuf.json"), JSON.stringify({ $source: source, messages: sorted(table) }) + "\n");
+writeFileSync(
+  join(out, "kubernetes-protobuf.json"),
+  JSON.stringify({ $source: source, messages: sorted(table) }) + "\n",
+);
 
 function sorted<T>(record: Record<string, T>): Record<string, T> {
   return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));

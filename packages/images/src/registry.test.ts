@@ -16,6 +16,11 @@ for (const [reference, repository] of names) {
   test(`canonicalRepository() reads ${reference}`, () => assert.equal(canonicalRepository(reference), repository));
 }
 
+test("resolveImage() knows EKS's system images in every region", () => {
+  const resolved = resolveImage("602401143452.dkr.ecr.eu-west-1.amazonaws.com/eks/coredns:v1.12.2-eksbuild.4");
+  assert.match(resolved.ok ? resolved.image.entrypoint.join(" ") : resolved.message, /programs\/coredns\.mjs$/);
+});
+
 test("resolveImage() refuses an unknown image and lists those that exist", () => {
   const resolved = resolveImage("example.com/none:1");
   assert.equal(resolved.ok, false);
@@ -30,7 +35,9 @@ test("every image's program is one that is bundled, or a script of the repositor
     .filter((word) => word.startsWith("/opt/underlay/") && !word.endsWith("/bin/node"))
     .filter((word) => {
       const program = /\.build\/programs\/(.+)\.mjs$/.exec(word)?.[1];
-      return program ? !new RegExp(`^  "?${program}"?: `, "m").test(bundled) : !existsSync(word.replace("/opt/underlay", repository));
+      return program
+        ? !new RegExp(`^  "?${program}"?: `, "m").test(bundled)
+        : !existsSync(word.replace("/opt/underlay", repository));
     });
   assert.deepEqual(missing, []);
 });

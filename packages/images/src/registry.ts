@@ -5,7 +5,7 @@
  *
  * Never here: how a sandbox is made (`@underlay/node`). Read next: `catalogue.ts`, then the folder of the image.
  */
-import { catalogue } from "./catalogue.ts";
+import { canonicalSystemRegistry, catalogue, systemRegistry } from "./catalogue.ts";
 
 export type Image = {
   /** Canonical name without tag: `registry/path/name`. */
@@ -38,7 +38,7 @@ export const nodeInPod = `${repositoryInPod}/node_modules/node-linux-${process.a
  * `nginx`, `docker.io/nginx:1.2` and `docker.io/library/nginx@sha256:…` are the same name, as for a container runtime.
  */
 export function resolveImage(reference: string): ResolvedImage {
-  const repository = canonicalRepository(reference);
+  const repository = canonicalRepository(reference).replace(systemRegistry, canonicalSystemRegistry);
   const image = catalogue.find((candidate) => candidate.repository === repository);
   if (image) return { ok: true, image, reference, imageId: `underlay://${repository}` };
   const known = catalogue.map((candidate) => candidate.repository).sort();

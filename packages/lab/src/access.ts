@@ -34,14 +34,20 @@ async function commonEnvironment(record: ClusterRecord): Promise<Environment> {
     const named: Environment = {};
     const isPrivate = (subnet: Subnet) =>
       subnet.Tags?.some((tag) => tag.Key === "kubernetes.io/role/internal-elb") ?? false;
-    const sorted = (subnets.Subnets ?? []).toSorted((a, b) => (a.AvailabilityZone ?? "").localeCompare(b.AvailabilityZone ?? ""));
-    sorted.filter((subnet) => isPrivate(subnet)).forEach((subnet, index) => {
-      named[`PRIMARY_SUBNET_${index + 1}`] = subnet.SubnetId ?? "";
-      named[`SUBNET_AZ_${index + 1}`] = subnet.AvailabilityZone ?? "";
-    });
-    sorted.filter((subnet) => !isPrivate(subnet)).forEach((subnet, index) => {
-      named[`PUBLIC_SUBNET_${index + 1}`] = subnet.SubnetId ?? "";
-    });
+    const sorted = (subnets.Subnets ?? []).toSorted((a, b) =>
+      (a.AvailabilityZone ?? "").localeCompare(b.AvailabilityZone ?? ""),
+    );
+    sorted
+      .filter((subnet) => isPrivate(subnet))
+      .forEach((subnet, index) => {
+        named[`PRIMARY_SUBNET_${index + 1}`] = subnet.SubnetId ?? "";
+        named[`SUBNET_AZ_${index + 1}`] = subnet.AvailabilityZone ?? "";
+      });
+    sorted
+      .filter((subnet) => !isPrivate(subnet))
+      .forEach((subnet, index) => {
+        named[`PUBLIC_SUBNET_${index + 1}`] = subnet.SubnetId ?? "";
+      });
     return {
       AWS_REGION: record.plan.region,
       AWS_DEFAULT_REGION: record.plan.region,
@@ -93,7 +99,8 @@ function ensureAwsShim(places: Places): string | undefined {
     return undefined; // no aws on this machine: `doctor` says so
   }
   const folder = join(places.stateDir, "bin");
-  if (awsReadsEndpointVariable(version) || resolve(real, "..") === folder) return resolve(real, "..") === folder ? folder : undefined;
+  if (awsReadsEndpointVariable(version) || resolve(real, "..") === folder)
+    return resolve(real, "..") === folder ? folder : undefined;
   mkdirSync(folder, { recursive: true });
   writeFileSync(
     join(folder, "aws"),
@@ -115,7 +122,10 @@ export async function operatorShell(
   const { cluster } = await aws.eks.send("DescribeCluster", { name: record.plan.name });
   aws.eks.close();
   aws.ec2.close();
-  if (!cluster?.endpoint) throw new UnderlayError("NoEndpoint", "Cannot open a shell: the cluster has no endpoint yet", { hint: "./underlay status" });
+  if (!cluster?.endpoint)
+    throw new UnderlayError("NoEndpoint", "Cannot open a shell: the cluster has no endpoint yet", {
+      hint: "./underlay status",
+    });
   const kubeconfig = readFileSync(places.adminKubeconfig, "utf8").replace(/server: .*/, `server: ${cluster.endpoint}`);
   writeWhole(join(home, ".kube/config"), kubeconfig, 0o600);
   const enter = [
@@ -126,7 +136,17 @@ export async function operatorShell(
   ].join(" && ");
   const run = command.length > 0 ? [...command] : ["bash", "--norc", "-i"];
   return {
-    argv: ["nsenter", `--net=/run/netns/ul-${record.clusterId}-internet`, "unshare", "--mount", "sh", "-c", enter, "sh", ...run],
+    argv: [
+      "nsenter",
+      `--net=/run/netns/ul-${record.clusterId}-internet`,
+      "unshare",
+      "--mount",
+      "sh",
+      "-c",
+      enter,
+      "sh",
+      ...run,
+    ],
     env: {
       ...(await commonEnvironment(record)),
       PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -146,10 +166,14 @@ function prepareHome(places: Places, home: string): void {
   const publicDns = "192.0.2.53";
   writeFileSync(join(home, "etc/resolv.conf"), `nameserver ${publicDns}\n`);
   const system = "/etc/ssl/certs/ca-certificates.crt";
-  writeFileSync(join(home, "etc/ca-certificates.crt"), `${existsSync(system) ? readFileSync(system, "utf8") : ""}\n${readFileSync(places.caCert, "utf8")}`);
+  writeFileSync(
+    join(home, "etc/ca-certificates.crt"),
+    `${existsSync(system) ? readFileSync(system, "utf8") : ""}\n${readFileSync(places.caCert, "utf8")}`,
+  );
   const shared = resolve(places.repoDir, "../shared/workshop");
   const source = existsSync(join(shared, "base-application")) ? shared : join(places.repoDir, "examples/workshop");
   for (const folder of ["base-application", "modules"]) {
-    if (existsSync(join(source, folder)) && !existsSync(join(workshop, folder))) cpSync(join(source, folder), join(workshop, folder), { recursive: true });
+    if (existsSync(join(source, folder)) && !existsSync(join(workshop, folder)))
+      cpSync(join(source, folder), join(workshop, folder), { recursive: true });
   }
 }

@@ -32,7 +32,9 @@ export async function applyAddons(options: { places: Places; record: ClusterReco
     const definitions = objects.filter((object) => object.kind === "CustomResourceDefinition");
     for (const definition of definitions) await applyManifest(client, definition, "eks");
     for (const object of objects) if (!definitions.includes(object)) await applyManifest(client, object, "eks");
-    await waitUntil("service account aws-node", 10_000, () => client.request("GET", "/api/v1/namespaces/kube-system/serviceaccounts/aws-node", {}));
+    await waitUntil("service account aws-node", 10_000, () =>
+      client.request("GET", "/api/v1/namespaces/kube-system/serviceaccounts/aws-node", {}),
+    );
   } finally {
     client.close();
   }
@@ -40,15 +42,21 @@ export async function applyAddons(options: { places: Places; record: ClusterReco
 
 function readFolder(repoDir: string, folder: string, values: Readonly<Record<string, string>>): Manifest[] {
   const files = globSync("*.yaml", { cwd: join(repoDir, "packages", folder, "manifests") }).sort();
-  return files.flatMap((file) => readManifest(readFileSync(join(repoDir, "packages", folder, "manifests", file), "utf8"), values));
+  return files.flatMap((file) =>
+    readManifest(readFileSync(join(repoDir, "packages", folder, "manifests", file), "utf8"), values),
+  );
 }
 
-type EnvHolder = { spec: { template: { spec: { containers: { name: string; env?: { name: string; value?: string }[] }[] } } } };
+type EnvHolder = {
+  spec: { template: { spec: { containers: { name: string; env?: { name: string; value?: string }[] }[] } } };
+};
 
 /** Sets variables on the main container of aws-node, replacing those of the same name. */
 function setCniEnv(objects: readonly Manifest[], env: Readonly<Record<string, string>>): void {
   const daemonSet = objects.find((object) => object.kind === "DaemonSet" && object.metadata.name === "aws-node");
-  const container = (daemonSet as EnvHolder | undefined)?.spec.template.spec.containers.find(({ name }) => name === "aws-node");
+  const container = (daemonSet as EnvHolder | undefined)?.spec.template.spec.containers.find(
+    ({ name }) => name === "aws-node",
+  );
   if (!container) return;
   const kept = (container.env ?? []).filter(({ name }) => !(name in env));
   container.env = [...kept, ...Object.entries(env).map(([name, value]) => ({ name, value }))];

@@ -16,13 +16,29 @@ test("parseClusterFile() fills eksctl's defaults", () => {
 });
 
 const refused: readonly [string, string, RegExp][] = [
-  ["an unknown field", `${head}metadata: { name: demo }\nfargateProfiles: []\n`, /c\.yaml: fargateProfiles is not supported/],
-  ["an unknown nested field", `${head}metadata: { name: demo }\nvpc: { nat: { gateway: Single, extra: 1 } }\n`, /vpc\.nat\.extra is not supported/],
-  ["a wrong choice", `${head}metadata: { name: demo }\nvpc: { nat: { gateway: Many } }\n`, /vpc\.nat\.gateway is "Many", it must be one of Single, Disable/],
+  [
+    "an unknown field",
+    `${head}metadata: { name: demo }\nfargateProfiles: []\n`,
+    /c\.yaml: fargateProfiles is not supported/,
+  ],
+  [
+    "an unknown nested field",
+    `${head}metadata: { name: demo }\nvpc: { nat: { gateway: Single, extra: 1 } }\n`,
+    /vpc\.nat\.extra is not supported/,
+  ],
+  [
+    "a wrong choice",
+    `${head}metadata: { name: demo }\nvpc: { nat: { gateway: Many } }\n`,
+    /vpc\.nat\.gateway is "Many", it must be one of Single, Disable/,
+  ],
   ["another kind", "apiVersion: eksctl.io/v1alpha5\nkind: Cluster\n", /kind is "Cluster"/],
   ["a bad name", `${head}metadata: { name: "1 x" }\n`, /metadata\.name is "1 x"/],
   ["text that is not YAML", "a: [", /it is not YAML/],
-  ["sizes that contradict", `${head}metadata: { name: demo }\nmanagedNodeGroups: [{ name: a, minSize: 3, desiredCapacity: 1 }]\n`, /managedNodeGroups\[0\]\.desiredCapacity is 1/],
+  [
+    "sizes that contradict",
+    `${head}metadata: { name: demo }\nmanagedNodeGroups: [{ name: a, minSize: 3, desiredCapacity: 1 }]\n`,
+    /managedNodeGroups\[0\]\.desiredCapacity is 1/,
+  ],
 ];
 for (const [what, text, message] of refused) {
   test(`parseClusterFile() refuses ${what} by its path`, () => {

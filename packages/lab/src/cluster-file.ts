@@ -69,13 +69,18 @@ export function parseClusterFile(text: string, fileName: string): ClusterPlan {
   }
   const reader = new Reader(fileName, "", document);
   const apiVersion = reader.text("apiVersion", "");
-  if (apiVersion !== "eksctl.io/v1alpha5") reader.fail("apiVersion", `is ${JSON.stringify(apiVersion)}, it must be "eksctl.io/v1alpha5"`);
+  if (apiVersion !== "eksctl.io/v1alpha5")
+    reader.fail("apiVersion", `is ${JSON.stringify(apiVersion)}, it must be "eksctl.io/v1alpha5"`);
   const kind = reader.text("kind", "");
   if (kind !== "ClusterConfig") reader.fail("kind", `is ${JSON.stringify(kind)}, it must be "ClusterConfig"`);
 
   const metadata = reader.object("metadata");
   const name = metadata.text("name", "");
-  if (!/^[A-Za-z][A-Za-z0-9-]{0,99}$/.test(name)) metadata.fail("name", `is ${JSON.stringify(name)}, it must start with a letter and hold only letters, digits and dashes`);
+  if (!/^[A-Za-z][A-Za-z0-9-]{0,99}$/.test(name))
+    metadata.fail(
+      "name",
+      `is ${JSON.stringify(name)}, it must start with a letter and hold only letters, digits and dashes`,
+    );
   const region = metadata.text("region", defaultPlan.region);
   const version = metadata.text("version", defaultPlan.version);
   const tags = metadata.strings("tags");
@@ -96,12 +101,28 @@ export function parseClusterFile(text: string, fileName: string): ClusterPlan {
   const serviceCidr = network.text("serviceIPv4CIDR", "") || undefined;
   network.end();
 
-  const zones = reader.texts("availabilityZones", ["a", "b", "c"].map((letter) => region + letter));
+  const zones = reader.texts(
+    "availabilityZones",
+    ["a", "b", "c"].map((letter) => region + letter),
+  );
   if (zones.length < 2) reader.fail("availabilityZones", `names ${zones.length} zone, an EKS cluster needs at least 2`);
   const nodeGroups = reader.objects("managedNodeGroups").map(readNodeGroup);
   const cniEnv = readAddons(reader.objects("addons"));
   reader.end();
-  return { name, region, version, tags, vpcCidr, zones, natGateway, publicAccess, privateAccess, serviceCidr, nodeGroups, cniEnv };
+  return {
+    name,
+    region,
+    version,
+    tags,
+    vpcCidr,
+    zones,
+    natGateway,
+    publicAccess,
+    privateAccess,
+    serviceCidr,
+    nodeGroups,
+    cniEnv,
+  };
 }
 
 function readNodeGroup(group: Reader): NodeGroupPlan {
@@ -117,7 +138,8 @@ function readNodeGroup(group: Reader): NodeGroupPlan {
     maxPodsPerNode: group.count("maxPodsPerNode", 0) || undefined,
   };
   if (!plan.name) group.fail("name", "is missing");
-  if (plan.minSize > desired || plan.maxSize < desired) group.fail("desiredCapacity", `is ${desired}, outside minSize ${plan.minSize} and maxSize ${plan.maxSize}`);
+  if (plan.minSize > desired || plan.maxSize < desired)
+    group.fail("desiredCapacity", `is ${desired}, outside minSize ${plan.minSize} and maxSize ${plan.maxSize}`);
   group.end();
   return plan;
 }
@@ -128,7 +150,8 @@ function readAddons(addons: readonly Reader[]): Record<string, string> {
   let cniEnv: Record<string, string> = {};
   for (const addon of addons) {
     const name = addon.text("name", "");
-    if (!knownAddons.includes(name)) addon.fail("name", `is ${JSON.stringify(name)}; the add-ons that exist are ${knownAddons.join(", ")}`);
+    if (!knownAddons.includes(name))
+      addon.fail("name", `is ${JSON.stringify(name)}; the add-ons that exist are ${knownAddons.join(", ")}`);
     addon.text("version", "latest");
     const values = addon.text("configurationValues", "");
     if (values) {
@@ -153,7 +176,8 @@ class Reader {
     this.path = path;
     if (value === undefined || value === null) this.#fields = new Map();
     else if (typeof value === "object" && !Array.isArray(value)) this.#fields = new Map(Object.entries(value));
-    else throw new UnderlayError("BadClusterFile", `Cannot read ${fileName}: ${path || "the document"} must be a mapping`);
+    else
+      throw new UnderlayError("BadClusterFile", `Cannot read ${fileName}: ${path || "the document"} must be a mapping`);
   }
 
   fail(field: string, problem: string): never {
@@ -176,12 +200,17 @@ class Reader {
   count(field: string, otherwise: number): number {
     const value = this.#take(field);
     if (value === undefined) return otherwise;
-    return Number.isInteger(value) && (value as number) >= 0 ? (value as number) : this.fail(field, "must be a whole number");
+    return Number.isInteger(value) && (value as number) >= 0
+      ? (value as number)
+      : this.fail(field, "must be a whole number");
   }
 
   oneOf<const T extends string>(field: string, allowed: readonly T[], otherwise: T): T {
     const value = this.text(field, otherwise);
-    return allowed.find((candidate) => candidate === value) ?? this.fail(field, `is ${JSON.stringify(value)}, it must be one of ${allowed.join(", ")}`);
+    return (
+      allowed.find((candidate) => candidate === value) ??
+      this.fail(field, `is ${JSON.stringify(value)}, it must be one of ${allowed.join(", ")}`)
+    );
   }
 
   texts(field: string, otherwise: readonly string[]): readonly string[] {

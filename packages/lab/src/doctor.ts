@@ -6,11 +6,20 @@ import { probeKernel } from "@underlay/kernel/probe";
 import { awsReadsEndpointVariable } from "./access.ts";
 import { listClusters, placesOf, readRecord } from "./places.ts";
 
-export type Finding = { readonly what: string; readonly state: "ok" | "warn" | "fail"; readonly detail: string; readonly hint?: string };
+export type Finding = {
+  readonly what: string;
+  readonly state: "ok" | "warn" | "fail";
+  readonly detail: string;
+  readonly hint?: string;
+};
 
 /** Kernel features nothing works without, and what uses the others. */
 const required = ["veth", "nft", "conntrack"] as const;
-const optional = { vlan8021q: "branch ENIs use a stand-in without it", ipv6: "IPv6 modes need it", dummy: "nothing yet needs it" } as const;
+const optional = {
+  vlan8021q: "branch ENIs use a stand-in without it",
+  ipv6: "IPv6 modes need it",
+  dummy: "nothing yet needs it",
+} as const;
 
 export function examineMachine(root: string): Finding[] {
   return [...kernelFindings(), ...packageFindings(), kubectlFinding(), awsFinding(), ...clusterFindings(root)];
@@ -23,11 +32,20 @@ export function kernelFindings(): Finding[] {
   const findings: Finding[] = required.map((name) =>
     features[name]
       ? { what: `kernel: ${name}`, state: "ok", detail: "present" }
-      : { what: `kernel: ${name}`, state: "fail", detail: "missing", hint: `This kernel cannot create ${name}; use one that can (Debian's stock kernel does)` },
+      : {
+          what: `kernel: ${name}`,
+          state: "fail",
+          detail: "missing",
+          hint: `This kernel cannot create ${name}; use one that can (Debian's stock kernel does)`,
+        },
   );
   for (const [name, use] of Object.entries(optional)) {
     const present = features[name as keyof typeof optional];
-    findings.push({ what: `kernel: ${name}`, state: present ? "ok" : "warn", detail: present ? "present" : `missing (${use})` });
+    findings.push({
+      what: `kernel: ${name}`,
+      state: present ? "ok" : "warn",
+      detail: present ? "present" : `missing (${use})`,
+    });
   }
   return findings;
 }
@@ -42,26 +60,42 @@ function packageFindings(): Finding[] {
   return Object.entries(files).map(([name, pattern]) =>
     globSync(pattern).length > 0
       ? { what: `package: ${name}`, state: "ok", detail: "installed" }
-      : { what: `package: ${name}`, state: "fail", detail: "missing", hint: `apt-get install ${name} (./underlay up does it)` },
+      : {
+          what: `package: ${name}`,
+          state: "fail",
+          detail: "missing",
+          hint: `apt-get install ${name} (./underlay up does it)`,
+        },
   );
 }
 
 function kubectlFinding(): Finding {
   const text = output("kubectl", ["version", "--client", "-o", "json"]);
-  if (text === undefined) return { what: "kubectl", state: "warn", detail: "not installed", hint: "Any kubectl from 1.30 on" };
+  if (text === undefined)
+    return { what: "kubectl", state: "warn", detail: "not installed", hint: "Any kubectl from 1.30 on" };
   const version = JSON.parse(text).clientVersion as { major: string; minor: string; gitVersion: string };
   return Number.parseInt(version.minor, 10) >= 30
     ? { what: "kubectl", state: "ok", detail: version.gitVersion }
-    : { what: "kubectl", state: "warn", detail: `${version.gitVersion} is too old for exec and port-forward over WebSocket`, hint: "Use kubectl 1.30 or later" };
+    : {
+        what: "kubectl",
+        state: "warn",
+        detail: `${version.gitVersion} is too old for exec and port-forward over WebSocket`,
+        hint: "Use kubectl 1.30 or later",
+      };
 }
 
 function awsFinding(): Finding {
   const text = output("aws", ["--version"]);
-  if (text === undefined) return { what: "aws", state: "warn", detail: "not installed", hint: "apt-get install awscli" };
+  if (text === undefined)
+    return { what: "aws", state: "warn", detail: "not installed", hint: "apt-get install awscli" };
   const detail = text.trim().split(" ")[0] ?? "";
   return awsReadsEndpointVariable(text)
     ? { what: "aws", state: "ok", detail }
-    : { what: "aws", state: "ok", detail: `${detail} does not read AWS_ENDPOINT_URL; 'underlay env' puts a shim before it` };
+    : {
+        what: "aws",
+        state: "ok",
+        detail: `${detail} does not read AWS_ENDPOINT_URL; 'underlay env' puts a shim before it`,
+      };
 }
 
 function clusterFindings(root: string): Finding[] {

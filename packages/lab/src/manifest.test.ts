@@ -3,8 +3,16 @@ import { test } from "node:test";
 import { pathOfManifest, readManifest } from "./manifest.ts";
 
 test("readManifest() fills placeholders and reads every document", () => {
-  const objects = readManifest("kind: A\nmetadata: {name: x}\n---\nkind: B\nmetadata: {name: '${REGION}'}\n---\n", { REGION: "eu-west-1" });
-  assert.deepEqual(objects.map((object) => [object.kind, object.metadata.name]), [["A", "x"], ["B", "eu-west-1"]]);
+  const objects = readManifest("kind: A\nmetadata: {name: x}\n---\nkind: B\nmetadata: {name: '${REGION}'}\n---\n", {
+    REGION: "eu-west-1",
+  });
+  assert.deepEqual(
+    objects.map((object) => [object.kind, object.metadata.name]),
+    [
+      ["A", "x"],
+      ["B", "eu-west-1"],
+    ],
+  );
 });
 
 test("readManifest() refuses a placeholder nobody fills", () => {

@@ -10,13 +10,20 @@ export type Manifest = {
   [field: string]: unknown;
 };
 
-const clusterScoped = new Set(["Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PriorityClass"]);
+const clusterScoped = new Set([
+  "Namespace",
+  "ClusterRole",
+  "ClusterRoleBinding",
+  "CustomResourceDefinition",
+  "PriorityClass",
+]);
 
 /** The objects of a manifest file, with every `${NAME}` replaced. A placeholder without a value is an error, never an empty text. */
 export function readManifest(text: string, values: Readonly<Record<string, string>>): Manifest[] {
   const filled = text.replace(/\$\{([A-Z0-9_]+)\}/g, (_, name: string) => {
     const value = values[name];
-    if (value === undefined) throw new UnderlayError("BadManifest", `Cannot fill a manifest: nothing is known for \${${name}}`);
+    if (value === undefined)
+      throw new UnderlayError("BadManifest", `Cannot fill a manifest: nothing is known for \${${name}}`);
     return value;
   });
   return parseAllDocuments(filled)

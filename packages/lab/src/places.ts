@@ -67,9 +67,13 @@ export function readRecord(places: Places): ClusterRecord | undefined {
 export function requireRecord(places: Places): ClusterRecord {
   const record = readRecord(places);
   if (record) return record;
-  throw new UnderlayError("NoCluster", `Cannot find cluster ${places.clusterName}: there is no state at ${places.stateDir}`, {
-    hint: "Start one: ./underlay up",
-  });
+  throw new UnderlayError(
+    "NoCluster",
+    `Cannot find cluster ${places.clusterName}: there is no state at ${places.stateDir}`,
+    {
+      hint: "Start one: ./underlay up",
+    },
+  );
 }
 
 /** Writes a file as a whole or not at all. */

@@ -18,13 +18,13 @@ function program(places: Places, name: string, argv: readonly string[]): Program
     argv: [places.nodeBinary, ...nodeFlags, ...argv],
     pidFile: join(places.pids, `${name}.pid`),
     logFile: join(places.logs, `${name}.log`),
-    env: programEnv(places),
+    env: programEnv(),
     cwd: "/",
   };
 }
 
 /** Environment of host-level programs: nothing of the caller's but the search path and the log level. */
-export function programEnv(places: Places): Record<string, string> {
+export function programEnv(): Record<string, string> {
   const level = process.env["UNDERLAY_LOG_LEVEL"];
   return {
     PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -46,7 +46,10 @@ export function cloudProcess(places: Places): ProgramSpec {
 }
 
 /** What the cloud settings say of the programs the cloud keeps (ARCHITECTURE.md, "cloud settings"). */
-export function keptByCloud(places: Places): { instanceArgv: string[]; controlPlane: { name: string; argv: string[] }[] } {
+export function keptByCloud(places: Places): {
+  instanceArgv: string[];
+  controlPlane: { name: string; argv: string[] }[];
+} {
   const node = [places.nodeBinary, ...nodeFlags];
   return {
     instanceArgv: ["luajit", join(places.repoDir, ".build/lua/instance-init.lua")],

@@ -19,8 +19,14 @@ export type Status = {
 };
 
 export async function readStatus(places: Places, record: ClusterRecord): Promise<Status> {
-  const pidFiles = globSync("**/*.pid", { cwd: places.stateDir, exclude: (path) => String(path).includes("/root/") }).sort();
-  const processes = pidFiles.map((file) => ({ name: basename(file, ".pid"), pid: findAdopted(join(places.stateDir, file))?.pid }));
+  const pidFiles = globSync("**/*.pid", {
+    cwd: places.stateDir,
+    exclude: (path) => String(path).includes("/root/"),
+  }).sort();
+  const processes = pidFiles.map((file) => ({
+    name: basename(file, ".pid"),
+    pid: findAdopted(join(places.stateDir, file))?.pid,
+  }));
   const base = {
     cluster: record.plan.name,
     clusterId: record.clusterId,

@@ -17,17 +17,24 @@ import { placesOf, readRecord, writeWhole, type ClusterRecord, type Places } fro
 import { keptByCloud, supervisorProcess } from "./programs.ts";
 import { awsClients } from "./up-clients.ts";
 import { buildNetwork, type BuiltNetwork } from "./vpc-build.ts";
+import { planSubnets } from "./vpc-plan.ts";
 import { waitUntil } from "./wait.ts";
 
 export type Progress = (step: string, detail?: string) => void;
 
-export type UpResult = { readonly alreadyUp: boolean; readonly tookMs: number; readonly record: ClusterRecord; readonly places: Places };
+export type UpResult = {
+  readonly alreadyUp: boolean;
+  readonly tookMs: number;
+  readonly record: ClusterRecord;
+  readonly places: Places;
+};
 
 const clusterRole = "eks-cluster-role";
 const nodeRole = "eks-node-role";
 
 export async function up(root: string, plan: ClusterPlan, progress: Progress): Promise<UpResult> {
   const began = Date.now();
+  planSubnets(plan); // a file that cannot work is refused before anything is made
   const places = placesOf(root, plan.name);
   const existing = readRecord(places);
   const record = existing ?? (await createRecord(places, plan));
@@ -39,8 +46,13 @@ export async function up(root: string, plan: ClusterPlan, progress: Progress): P
   ensureSupervisor(places, root);
   const aws = awsClients(record);
   try {
-    await waitUntil("the cloud to answer", 20_000, async () => (await aws.ec2.send("DescribeAvailabilityZones", {})).AvailabilityZones);
-    if (wasRunning && (await isComplete(aws.eks, places, plan))) return { alreadyUp: true, tookMs: Date.now() - began, record, places };
+    await waitUntil(
+      "the cloud to answer",
+      20_000,
+      async () => (await aws.ec2.send("DescribeAvailabilityZones", {})).AvailabilityZones,
+    );
+    if (wasRunning && (await isComplete(aws.eks, places, plan)))
+      return { alreadyUp: true, tookMs: Date.now() - began, record, places };
 
     progress("network", `VPC ${plan.vpcCidr}, ${plan.zones.length} zones`);
     const network = await buildNetwork(aws.ec2, plan);
@@ -98,16 +110,24 @@ async function freePort(preferred: number): Promise<number> {
     });
     if (free) return port;
   }
-  throw new UnderlayError("NoFreePort", `Cannot open a door on 127.0.0.1: ports ${preferred} to ${preferred + 99} are all in use`, {
-    hint: "See who listens: ss -ltnp",
-  });
+  throw new UnderlayError(
+    "NoFreePort",
+    `Cannot open a door on 127.0.0.1: ports ${preferred} to ${preferred + 99} are all in use`,
+    {
+      hint: "See who listens: ss -ltnp",
+    },
+  );
 }
 
 function refuseOtherPlan(existing: ClusterRecord | undefined, plan: ClusterPlan): void {
   if (!existing || JSON.stringify(existing.plan) === JSON.stringify(plan)) return;
-  throw new UnderlayError("ClusterDiffers", `Cannot change cluster ${plan.name}: it was made from a different cluster file`, {
-    hint: "Take it down first (./underlay down), or give the new one another metadata.name",
-  });
+  throw new UnderlayError(
+    "ClusterDiffers",
+    `Cannot change cluster ${plan.name}: it was made from a different cluster file`,
+    {
+      hint: "Take it down first (./underlay down), or give the new one another metadata.name",
+    },
+  );
 }
 
 function writeCloudSettings(places: Places, record: ClusterRecord): void {
@@ -158,7 +178,8 @@ async function ensureCluster(eks: Eks, record: ClusterRecord, plan: ClusterPlan,
   }
   await waitUntil("the control plane to become ACTIVE", 60_000, async () => {
     const { cluster } = await eks.send("DescribeCluster", { name: plan.name });
-    if (cluster?.status === "FAILED") throw new UnderlayError("ClusterFailed", `Cannot bring the control plane up: EKS reports FAILED`);
+    if (cluster?.status === "FAILED")
+      throw new UnderlayError("ClusterFailed", `Cannot bring the control plane up: EKS reports FAILED`);
     return cluster?.status === "ACTIVE" ? cluster : undefined;
   });
 }
@@ -174,7 +195,9 @@ async function ensureNodeGroup(
     await eks.send("CreateNodegroup", {
       clusterName: plan.name,
       nodegroupName: group.name,
-      subnets: network.subnets.filter((subnet) => subnet.public !== group.privateNetworking).map(({ subnetId }) => subnetId),
+      subnets: network.subnets
+        .filter((subnet) => subnet.public !== group.privateNetworking)
+        .map(({ subnetId }) => subnetId),
       instanceTypes: [group.instanceType],
       nodeRole: `arn:aws:iam::${record.accountId}:role/${nodeRole}`,
       scalingConfig: { minSize: group.minSize, maxSize: group.maxSize, desiredSize: group.desiredCapacity },
@@ -198,10 +221,15 @@ async function isComplete(eks: Eks, places: Places, plan: ClusterPlan): Promise<
 async function waitUntilReady(places: Places, plan: ClusterPlan): Promise<void> {
   let missing: string | undefined = "the first look";
   try {
-    await waitUntil("the cluster to become Ready", 120_000, async () => {
-      missing = await whatIsNotReady(places, plan);
-      return missing === undefined ? true : undefined;
-    }, 200);
+    await waitUntil(
+      "the cluster to become Ready",
+      120_000,
+      async () => {
+        missing = await whatIsNotReady(places, plan);
+        return missing === undefined ? true : undefined;
+      },
+      200,
+    );
   } catch (err) {
     throw new UnderlayError("NotReady", `Cannot bring the cluster up: ${missing ?? "it is not Ready"} after 120 s`, {
       cause: err,
@@ -215,6 +243,7 @@ export async function whatIsNotReady(places: Places, plan: ClusterPlan): Promise
   const seen = await readinessOf(places);
   const wanted = plan.nodeGroups.reduce((sum, group) => sum + group.desiredCapacity, 0);
   if (seen.readyNodes < wanted) return `${seen.readyNodes} of ${wanted} nodes are Ready`;
-  if (wanted > 0 && seen.coredns.ready < seen.coredns.wanted) return `${seen.coredns.ready} of ${seen.coredns.wanted} coredns pods are Ready`;
+  if (wanted > 0 && seen.coredns.ready < seen.coredns.wanted)
+    return `${seen.coredns.ready} of ${seen.coredns.wanted} coredns pods are Ready`;
   return undefined;
 }

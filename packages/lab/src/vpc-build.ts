@@ -27,13 +27,21 @@ export async function buildNetwork(ec2: Ec2Client, plan: ClusterPlan): Promise<B
   await ensureRoute(ec2, { RouteTableId: publicTable, DestinationCidrBlock: "0.0.0.0/0", GatewayId: gatewayId });
   const subnets: BuiltSubnet[] = [];
   for (const subnet of subnetPlans) subnets.push(await ensureSubnet(ec2, vpcId, subnet, tagsOf(subnet.name)));
-  for (const subnet of subnets.filter(({ public: isPublic }) => isPublic)) await ensureAssociation(ec2, publicTable, subnet.subnetId);
+  for (const subnet of subnets.filter(({ public: isPublic }) => isPublic))
+    await ensureAssociation(ec2, publicTable, subnet.subnetId);
 
   const natGatewayId =
-    plan.natGateway === "Single" && subnets[0] ? await ensureNatGateway(ec2, subnets[0].subnetId, tagsOf(`${plan.name}/NATGateway`)) : undefined;
+    plan.natGateway === "Single" && subnets[0]
+      ? await ensureNatGateway(ec2, subnets[0].subnetId, tagsOf(`${plan.name}/NATGateway`))
+      : undefined;
   for (const subnet of subnets.filter(({ public: isPublic }) => !isPublic)) {
-    const table = await ensureRouteTable(ec2, vpcId, tagsOf(`${plan.name}/PrivateRouteTable${subnet.zone.replace(/-/g, "").toUpperCase()}`));
-    if (natGatewayId) await ensureRoute(ec2, { RouteTableId: table, DestinationCidrBlock: "0.0.0.0/0", NatGatewayId: natGatewayId });
+    const table = await ensureRouteTable(
+      ec2,
+      vpcId,
+      tagsOf(`${plan.name}/PrivateRouteTable${subnet.zone.replace(/-/g, "").toUpperCase()}`),
+    );
+    if (natGatewayId)
+      await ensureRoute(ec2, { RouteTableId: table, DestinationCidrBlock: "0.0.0.0/0", NatGatewayId: natGatewayId });
     await ensureAssociation(ec2, table, subnet.subnetId);
   }
   return { vpcId, subnets };
@@ -48,7 +56,10 @@ async function ensureVpc(ec2: Ec2Client, plan: ClusterPlan, tags: Tag[]): Promis
   const found = await ec2.send("DescribeVpcs", { Filters: [byName(tags)] });
   let vpcId = found.Vpcs?.[0]?.VpcId;
   if (!vpcId) {
-    const made = await ec2.send("CreateVpc", { CidrBlock: plan.vpcCidr, TagSpecifications: [{ ResourceType: "vpc", Tags: tags }] });
+    const made = await ec2.send("CreateVpc", {
+      CidrBlock: plan.vpcCidr,
+      TagSpecifications: [{ ResourceType: "vpc", Tags: tags }],
+    });
     vpcId = made.Vpc?.VpcId ?? "";
   }
   await ec2.send("ModifyVpcAttribute", { VpcId: vpcId, EnableDnsHostnames: { Value: true } });
@@ -59,7 +70,9 @@ async function ensureInternetGateway(ec2: Ec2Client, vpcId: string, tags: Tag[])
   const found = await ec2.send("DescribeInternetGateways", { Filters: [byName(tags)] });
   let gateway = found.InternetGateways?.[0];
   if (!gateway) {
-    const made = await ec2.send("CreateInternetGateway", { TagSpecifications: [{ ResourceType: "internet-gateway", Tags: tags }] });
+    const made = await ec2.send("CreateInternetGateway", {
+      TagSpecifications: [{ ResourceType: "internet-gateway", Tags: tags }],
+    });
     gateway = made.InternetGateway;
   }
   const id = gateway?.InternetGatewayId ?? "";
@@ -71,7 +84,10 @@ async function ensureRouteTable(ec2: Ec2Client, vpcId: string, tags: Tag[]): Pro
   const found = await ec2.send("DescribeRouteTables", { Filters: [byName(tags), { Name: "vpc-id", Values: [vpcId] }] });
   const existing = found.RouteTables?.[0]?.RouteTableId;
   if (existing) return existing;
-  const made = await ec2.send("CreateRouteTable", { VpcId: vpcId, TagSpecifications: [{ ResourceType: "route-table", Tags: tags }] });
+  const made = await ec2.send("CreateRouteTable", {
+    VpcId: vpcId,
+    TagSpecifications: [{ ResourceType: "route-table", Tags: tags }],
+  });
   return made.RouteTable?.RouteTableId ?? "";
 }
 
@@ -99,23 +115,31 @@ async function ensureSubnet(ec2: Ec2Client, vpcId: string, subnet: SubnetPlan, t
     });
     subnetId = made.Subnet?.SubnetId ?? "";
   }
-  if (subnet.public) await ec2.send("ModifySubnetAttribute", { SubnetId: subnetId, MapPublicIpOnLaunch: { Value: true } });
+  if (subnet.public)
+    await ec2.send("ModifySubnetAttribute", { SubnetId: subnetId, MapPublicIpOnLaunch: { Value: true } });
   return { ...subnet, subnetId };
 }
 
 async function ensureAssociation(ec2: Ec2Client, tableId: string, subnetId: string): Promise<void> {
-  const found = await ec2.send("DescribeRouteTables", { Filters: [{ Name: "association.subnet-id", Values: [subnetId] }] });
+  const found = await ec2.send("DescribeRouteTables", {
+    Filters: [{ Name: "association.subnet-id", Values: [subnetId] }],
+  });
   if (found.RouteTables?.[0]?.RouteTableId === tableId) return;
   await ec2.send("AssociateRouteTable", { RouteTableId: tableId, SubnetId: subnetId });
 }
 
 async function ensureNatGateway(ec2: Ec2Client, subnetId: string, tags: Tag[]): Promise<string> {
   const find = async (): Promise<{ NatGatewayId?: string | undefined; State?: string | undefined } | undefined> => {
-    const found = await ec2.send("DescribeNatGateways", { Filter: [byName(tags), { Name: "state", Values: ["pending", "available"] }] });
+    const found = await ec2.send("DescribeNatGateways", {
+      Filter: [byName(tags), { Name: "state", Values: ["pending", "available"] }],
+    });
     return found.NatGateways?.[0];
   };
   if (!(await find())) {
-    const address = await ec2.send("AllocateAddress", { Domain: "vpc", TagSpecifications: [{ ResourceType: "elastic-ip", Tags: tags }] });
+    const address = await ec2.send("AllocateAddress", {
+      Domain: "vpc",
+      TagSpecifications: [{ ResourceType: "elastic-ip", Tags: tags }],
+    });
     await ec2.send("CreateNatGateway", {
       SubnetId: subnetId,
       AllocationId: address.AllocationId ?? "",

@@ -20,6 +20,7 @@ test("planSubnets() cuts the workshop's VPC as the workshop does", () => {
 test("planSubnets() refuses a VPC too small for AWS's smallest subnet, and says how large it must be", () => {
   assert.throws(
     () => planSubnets({ ...defaultPlan, vpcCidr: "10.42.0.0/26" }),
-    (err: Error & { hint?: string }) => /each would be a \/29/.test(err.message) && err.hint === "Set vpc.cidr to a /25 or larger",
+    (err: Error & { hint?: string }) =>
+      /each would be a \/29/.test(err.message) && err.hint === "Set vpc.cidr to a /25 or larger",
   );
 });

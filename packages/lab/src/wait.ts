@@ -24,7 +24,9 @@ export async function waitUntil<T>(
     }
     if (Date.now() > deadline) {
       const detail = lastError instanceof Error ? `: ${lastError.message}` : "";
-      throw new UnderlayError("TimedOut", `Cannot go on: waited ${timeoutMs / 1000} s for ${what}${detail}`, { cause: lastError });
+      throw new UnderlayError("TimedOut", `Cannot go on: waited ${timeoutMs / 1000} s for ${what}${detail}`, {
+        cause: lastError,
+      });
     }
     await sleep(intervalMs);
   }

@@ -21,7 +21,11 @@ test("issueLeaf() makes a certificate that its authority verifies and that names
 
 test("signRequest() keeps the subject and names of the request", async () => {
   const authority = await createAuthority("underlay test");
-  const { csr, key } = await createRequest({ commonName: "system:node:n1", organizations: ["system:nodes"], names: ["n1"] });
+  const { csr, key } = await createRequest({
+    commonName: "system:node:n1",
+    organizations: ["system:nodes"],
+    names: ["n1"],
+  });
   const cert = new X509Certificate(await signRequest(authority, csr, "server"));
   assert.match(cert.subject, /O=system:nodes\nCN=system:node:n1/);
   assert.equal(cert.checkHost("n1"), "n1");

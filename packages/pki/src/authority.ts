@@ -71,9 +71,7 @@ export async function signRequest(authority: KeyPair, csrPem: string, usage: Lea
 }
 
 /** A CSR and its fresh key. */
-export async function createRequest(
-  request: Omit<LeafRequest, "usage">,
-): Promise<{ csr: string; key: string }> {
+export async function createRequest(request: Omit<LeafRequest, "usage">): Promise<{ csr: string; key: string }> {
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const csr = await x509.Pkcs10CertificateRequestGenerator.create({
     name: subject(request),

@@ -170,8 +170,11 @@ function baseChains({ family, podCidrs }: TableFacts): string[] {
       : [
           `${ip} daddr @cluster_ips ${ip} saddr != @pod_cidrs fib saddr type != local meta mark set meta mark or 0x4000`,
         ];
-  const deadVips = `ct state new ${ip} daddr . meta l4proto . th dport vmap @dead_vips`;
-  const unknown = [`ct state new ${ip} daddr @cluster_ips goto rej`, `ct state new ${ip} daddr @service_cidrs drop`];
+  // Only a connection's first packet is judged; all others leave each filter chain at its first rule.
+  const firstOnly = "ct state != new accept";
+  const deadVips = `${ip} daddr . meta l4proto . th dport vmap @dead_vips`;
+  const deadNodePorts = `${ip} daddr @node_ips meta l4proto . th dport vmap @dead_nps`;
+  const unknown = [`${ip} daddr @cluster_ips goto rej`, `${ip} daddr @service_cidrs drop`];
   return [
     block("chain rej", ["meta l4proto tcp reject with tcp reset", "reject"]),
     block("chain dispatch", [
@@ -192,16 +195,13 @@ function baseChains({ family, podCidrs }: TableFacts): string[] {
       "type filter hook prerouting priority -110; policy accept;",
       `ct state new ${ip} daddr . meta l4proto . th dport vmap @ranged`,
     ]),
-    block("chain f_in", [
-      "type filter hook input priority 0; policy accept;",
-      deadVips,
-      `ct state new ${ip} daddr @node_ips meta l4proto . th dport vmap @dead_nps`,
-    ]),
-    block("chain f_fwd", ["type filter hook forward priority 0; policy accept;", deadVips, ...unknown]),
+    block("chain f_in", ["type filter hook input priority 0; policy accept;", firstOnly, deadVips, deadNodePorts]),
+    block("chain f_fwd", ["type filter hook forward priority 0; policy accept;", firstOnly, deadVips, ...unknown]),
     block("chain f_out", [
       "type filter hook output priority 0; policy accept;",
+      firstOnly,
       deadVips,
-      `ct state new ${ip} daddr @node_ips meta l4proto . th dport vmap @dead_nps`,
+      deadNodePorts,
       ...unknown,
     ]),
   ];

@@ -22,16 +22,26 @@ export type TestServer = AsyncDisposable & {
 /** Another kubectl than the first of the path: `UNDERLAY_TEST_KUBECTL=/usr/bin/kubectl.1.28 node --test …`. */
 export const kubectlProgram = process.env["UNDERLAY_TEST_KUBECTL"] ?? "kubectl";
 
-const silent = { debug() {}, info() {}, warn() {}, error: (event: string, fields?: unknown) => console.error(event, fields), child: () => silent };
+const silent = {
+  debug() {},
+  info() {},
+  warn() {},
+  error: (event: string, fields?: unknown) => console.error(event, fields),
+  child: () => silent,
+};
 
 export async function startTestServer(more: Record<string, unknown> = {}): Promise<TestServer> {
   const stateDir = (more["stateDir"] as string | undefined) ?? mkdtempSync(join(tmpdir(), "apiserver-wire-"));
   const settings = completeSettings({ ...more, stateDir, kubePort: 0 });
   const server = await startApiServer(settings, { log: silent as never });
   const kubeconfig = join(stateDir, "admin.kubeconfig");
-  const kubectl = (args: readonly string[], input?: string) => run([kubectlProgram, "--kubeconfig", kubeconfig, "--cache-dir", join(stateDir, "cache"), ...args], input);
+  const kubectl = (args: readonly string[], input?: string) =>
+    run([kubectlProgram, "--kubeconfig", kubeconfig, "--cache-dir", join(stateDir, "cache"), ...args], input);
   return {
-    server, stateDir, kubeconfig, kubectl,
+    server,
+    stateDir,
+    kubeconfig,
+    kubectl,
     authority: {
       cert: readFileSync(settings.caCertFile ?? join(stateDir, "pki/ca.crt"), "utf8"),
       key: readFileSync(settings.caKeyFile ?? join(stateDir, "pki/ca.key"), "utf8"),
@@ -64,7 +74,11 @@ export function run([program, ...args]: readonly string[], input = ""): Promise<
 }
 
 /** Waits until `probe` gives a value; fails after `seconds` with what it was waiting for. */
-export async function until<T>(what: string, probe: () => Promise<T | undefined> | T | undefined, seconds = 15): Promise<T> {
+export async function until<T>(
+  what: string,
+  probe: () => Promise<T | undefined> | T | undefined,
+  seconds = 15,
+): Promise<T> {
   const deadline = Date.now() + seconds * 1000;
   for (;;) {
     const value = await probe();

@@ -33,23 +33,51 @@ before(async () => {
     asked.push({ host: request.headers.host, cluster: request.headers["x-k8s-aws-id"] as string });
     const arn = callers[new URL(request.url!, `https://${host}`).searchParams.get("X-Amz-Signature") ?? ""];
     if (arn === undefined) return void response.writeHead(403).end("<ErrorResponse/>");
-    response.end(JSON.stringify({ GetCallerIdentityResponse: { GetCallerIdentityResult: { Account: account, Arn: arn, UserId: "AROAX:session" } } }));
+    response.end(
+      JSON.stringify({
+        GetCallerIdentityResponse: { GetCallerIdentityResult: { Account: account, Arn: arn, UserId: "AROAX:session" } },
+      }),
+    );
   });
   await new Promise<void>((resolve) => sts.listen(0, "127.0.0.1", resolve));
   mkdirSync(join(folder, "instances/i-0123456789abcdef0"), { recursive: true });
-  writeFileSync(join(folder, "instances/i-0123456789abcdef0/boot.json"), JSON.stringify({ hostname: "ip-10-42-0-5.us-west-2.compute.internal" }));
+  writeFileSync(
+    join(folder, "instances/i-0123456789abcdef0/boot.json"),
+    JSON.stringify({ hostname: "ip-10-42-0-5.us-west-2.compute.internal" }),
+  );
   const stateDir = join(folder, "eks/demo");
   mkdirSync(stateDir, { recursive: true });
   entries([
-    { principalArn: `arn:aws:iam::${account}:role/Admin`, type: "STANDARD", username: "", groups: [], policies: ["arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"] },
-    { principalArn: `arn:aws:iam::${account}:role/NodeRole`, type: "EC2_LINUX", username: "system:node:{{EC2PrivateDNSName}}", groups: ["system:nodes"], policies: [] },
     {
-      principalArn: `arn:aws:iam::${account}:user/team/viewer`, type: "STANDARD",
-      policies: [{ policyArn: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy", accessScope: { type: "namespace", namespaces: ["shop-*"] } }],
+      principalArn: `arn:aws:iam::${account}:role/Admin`,
+      type: "STANDARD",
+      username: "",
+      groups: [],
+      policies: ["arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"],
+    },
+    {
+      principalArn: `arn:aws:iam::${account}:role/NodeRole`,
+      type: "EC2_LINUX",
+      username: "system:node:{{EC2PrivateDNSName}}",
+      groups: ["system:nodes"],
+      policies: [],
+    },
+    {
+      principalArn: `arn:aws:iam::${account}:user/team/viewer`,
+      type: "STANDARD",
+      policies: [
+        {
+          policyArn: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy",
+          accessScope: { type: "namespace", namespaces: ["shop-*"] },
+        },
+      ],
     },
   ]);
   cluster = await startTestServer({
-    stateDir, clusterName: "demo", caCertFile: join(folder, "ca.crt"), caKeyFile: join(folder, "ca.key"),
+    stateDir,
+    clusterName: "demo",
+    caCertFile: join(folder, "ca.crt"),
+    caKeyFile: join(folder, "ca.key"),
     sts: { host, connect: { address: "127.0.0.1", port: (sts.address() as AddressInfo).port } },
     accessEntriesFile: join(folder, "access-entries.json"),
   });
@@ -68,7 +96,9 @@ function entries(list: object[]): void {
 
 function token(signature: string, change: (url: URL) => void = () => {}): string {
   const date = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
-  const url = new URL(`https://${host}/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=60`);
+  const url = new URL(
+    `https://${host}/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=60`,
+  );
   url.searchParams.set("X-Amz-Credential", "AKIAX/20260101/us-west-2/sts/aws4_request");
   url.searchParams.set("X-Amz-Date", date);
   url.searchParams.set("X-Amz-SignedHeaders", "host;x-k8s-aws-id");
@@ -78,7 +108,14 @@ function token(signature: string, change: (url: URL) => void = () => {}): string
 }
 
 const withToken = (bearer: string, ...args: string[]) =>
-  run(["kubectl", "--kubeconfig=/dev/null", `--server=https://127.0.0.1:${cluster.server.port}`, "--insecure-skip-tls-verify", `--token=${bearer}`, ...args]);
+  run([
+    "kubectl",
+    "--kubeconfig=/dev/null",
+    `--server=https://127.0.0.1:${cluster.server.port}`,
+    "--insecure-skip-tls-verify",
+    `--token=${bearer}`,
+    ...args,
+  ]);
 
 test("an EKS token becomes the user of its access entry, asked of STS once", async () => {
   const bearer = token("admin");
@@ -95,31 +132,71 @@ test("an instance's role becomes the node of its private DNS name, and does what
   const { userInfo } = JSON.parse((await withToken(bearer, "auth", "whoami", "-o", "json")).stdout).status;
   assert.equal(userInfo.username, "system:node:ip-10-42-0-5.us-west-2.compute.internal");
   assert.deepEqual(userInfo.groups, ["system:nodes", "system:bootstrappers", "system:authenticated"]);
-  const create = (name: string) => run(
-    ["kubectl", "--kubeconfig=/dev/null", `--server=https://127.0.0.1:${cluster.server.port}`, "--insecure-skip-tls-verify", `--token=${bearer}`, "create", "--validate=false", "-f", "-"],
-    JSON.stringify({ apiVersion: "v1", kind: "Node", metadata: { name } }),
+  const create = (name: string) =>
+    run(
+      [
+        "kubectl",
+        "--kubeconfig=/dev/null",
+        `--server=https://127.0.0.1:${cluster.server.port}`,
+        "--insecure-skip-tls-verify",
+        `--token=${bearer}`,
+        "create",
+        "--validate=false",
+        "-f",
+        "-",
+      ],
+      JSON.stringify({ apiVersion: "v1", kind: "Node", metadata: { name } }),
+    );
+  assert.match(
+    (await create("other")).stderr,
+    /node "ip-10-42-0-5.us-west-2.compute.internal" is not allowed to modify node "other"/,
   );
-  assert.match((await create("other")).stderr, /node "ip-10-42-0-5.us-west-2.compute.internal" is not allowed to modify node "other"/);
   assert.equal((await create("ip-10-42-0-5.us-west-2.compute.internal")).code, 0);
-  assert.equal(await cluster.ok(["get", "node", "ip-10-42-0-5.us-west-2.compute.internal", "-o", "jsonpath={.spec.taints[0].key}"]), "node.kubernetes.io/not-ready");
+  assert.equal(
+    await cluster.ok([
+      "get",
+      "node",
+      "ip-10-42-0-5.us-west-2.compute.internal",
+      "-o",
+      "jsonpath={.spec.taints[0].key}",
+    ]),
+    "node.kubernetes.io/not-ready",
+  );
 
   await cluster.ok(["create", "secret", "generic", "used", "--from-literal=k=v", "-n", "shop-a"]);
   await cluster.ok(["create", "secret", "generic", "unused", "--from-literal=k=v", "-n", "shop-a"]);
-  await until("the default service account", async () => (await cluster.kubectl(["get", "serviceaccount", "default", "-n", "shop-a"])).code === 0 || undefined);
-  await cluster.ok(["create", "-f", "-"], JSON.stringify({
-    apiVersion: "v1", kind: "Pod", metadata: { name: "p", namespace: "shop-a" },
-    spec: { nodeName: "ip-10-42-0-5.us-west-2.compute.internal", containers: [{ name: "c", image: "i", envFrom: [{ secretRef: { name: "used" } }] }] },
-  }));
+  await until(
+    "the default service account",
+    async () => (await cluster.kubectl(["get", "serviceaccount", "default", "-n", "shop-a"])).code === 0 || undefined,
+  );
+  await cluster.ok(
+    ["create", "-f", "-"],
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "p", namespace: "shop-a" },
+      spec: {
+        nodeName: "ip-10-42-0-5.us-west-2.compute.internal",
+        containers: [{ name: "c", image: "i", envFrom: [{ secretRef: { name: "used" } }] }],
+      },
+    }),
+  );
   assert.equal((await withToken(bearer, "get", "secret", "used", "-n", "shop-a")).code, 0);
   const unused = await withToken(bearer, "get", "secret", "unused", "-n", "shop-a");
-  assert.match(unused.stderr, /no relationship found between node 'ip-10-42-0-5.us-west-2.compute.internal' and this object/);
+  assert.match(
+    unused.stderr,
+    /no relationship found between node 'ip-10-42-0-5.us-west-2.compute.internal' and this object/,
+  );
 });
 
 test("a scoped access policy holds in its namespaces only", async () => {
   const bearer = token("viewer");
   assert.equal((await withToken(bearer, "get", "pods", "-n", "shop-a")).code, 0);
   assert.equal((await withToken(bearer, "get", "secrets", "-n", "shop-a")).code, 1);
-  assert.match((await withToken(bearer, "get", "pods", "-n", "default")).stderr, new RegExp(`User "arn:aws:iam::${account}:user/team/viewer" cannot list resource "pods"`));
+  assert.match(
+    (await withToken(bearer, "get", "pods", "-n", "default")).stderr,
+    new RegExp(`User "arn:aws:iam::${account}:user/team/viewer" cannot list resource "pods"`),
+  );
 });
 
 test("tokens that are not exactly a signed GetCallerIdentity for this cluster are refused", async () => {

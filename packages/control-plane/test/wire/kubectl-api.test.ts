@@ -15,12 +15,27 @@ test("kubectl creates typed objects in protobuf", async () => {
     [["create", "configmap", "settings", "--from-literal=a=1", "-n", "shop"], /configmap\/settings created/],
     [["create", "secret", "generic", "keys", "--from-literal=k=v", "-n", "shop"], /secret\/keys created/],
     [["create", "serviceaccount", "runner", "-n", "shop"], /serviceaccount\/runner created/],
-    [["create", "deployment", "web", "--image=nginx", "--replicas=2", "--port=80", "-n", "shop"], /deployment.apps\/web created/],
+    [
+      ["create", "deployment", "web", "--image=nginx", "--replicas=2", "--port=80", "-n", "shop"],
+      /deployment.apps\/web created/,
+    ],
     [["create", "job", "once", "--image=busybox", "-n", "shop", "--", "true"], /job.batch\/once created/],
-    [["create", "cronjob", "hourly", "--image=busybox", "--schedule=0 * * * *", "-n", "shop"], /cronjob.batch\/hourly created/],
-    [["create", "role", "reader", "--verb=get,list", "--resource=pods", "-n", "shop"], /role.rbac.authorization.k8s.io\/reader created/],
-    [["create", "rolebinding", "readers", "--role=reader", "--serviceaccount=shop:runner", "-n", "shop"], /readers created/],
-    [["create", "poddisruptionbudget", "keep", "--selector=app=web", "--min-available=1", "-n", "shop"], /keep created/],
+    [
+      ["create", "cronjob", "hourly", "--image=busybox", "--schedule=0 * * * *", "-n", "shop"],
+      /cronjob.batch\/hourly created/,
+    ],
+    [
+      ["create", "role", "reader", "--verb=get,list", "--resource=pods", "-n", "shop"],
+      /role.rbac.authorization.k8s.io\/reader created/,
+    ],
+    [
+      ["create", "rolebinding", "readers", "--role=reader", "--serviceaccount=shop:runner", "-n", "shop"],
+      /readers created/,
+    ],
+    [
+      ["create", "poddisruptionbudget", "keep", "--selector=app=web", "--min-available=1", "-n", "shop"],
+      /keep created/,
+    ],
     [["create", "ingress", "in", "--rule=a.example/*=web:80", "-n", "shop"], /in created/],
     [["create", "priorityclass", "high", "--value=1000"], /high created/],
     [["create", "service", "clusterip", "web", "--tcp=80:8080", "-n", "shop"], /service\/web created/],
@@ -28,7 +43,8 @@ test("kubectl creates typed objects in protobuf", async () => {
     [["delete", "configmap", "settings", "-n", "shop"], /deleted/],
   ];
   for (const [args, expected] of commands) assert.match(await cluster.ok(args), expected, args.join(" "));
-  const read = (kind: string, name: string, path: string) => cluster.ok(["get", kind, name, "-n", "shop", "-o", `jsonpath=${path}`]);
+  const read = (kind: string, name: string, path: string) =>
+    cluster.ok(["get", kind, name, "-n", "shop", "-o", `jsonpath=${path}`]);
   assert.equal(await read("secret", "keys", "{.data.k}"), "dg==");
   const port = "{.spec.template.spec.containers[0].ports[0]";
   assert.equal(await read("deployment", "web", `{.spec.replicas} ${port}.containerPort} ${port}.hostPort}`), "2 80 ");
@@ -43,7 +59,10 @@ test("every resource kubectl can list prints a table, wide as well", async () =>
     assert.equal(ran.code, 0, `${name}: ${ran.stderr}`);
   }
   const wide = await cluster.ok(["get", "deployment", "web", "-n", "shop", "-o", "wide"]);
-  assert.match(wide, /^NAME +READY +UP-TO-DATE +AVAILABLE +AGE +CONTAINERS +IMAGES +SELECTOR\nweb +0\/2 +0 +0 +\d+s +nginx +nginx +app=web\n$/);
+  assert.match(
+    wide,
+    /^NAME +READY +UP-TO-DATE +AVAILABLE +AGE +CONTAINERS +IMAGES +SELECTOR\nweb +0\/2 +0 +0 +\d+s +nginx +nginx +app=web\n$/,
+  );
 });
 
 test("explain, strict decoding and lists work from OpenAPI", async () => {
@@ -53,9 +72,17 @@ test("explain, strict decoding and lists work from OpenAPI", async () => {
   const ran = await cluster.kubectl(["create", "-f", "-"], JSON.stringify(object));
   assert.match(ran.stderr, /strict decoding error: unknown field "spec.bogus"/);
   // A List is validated by the v2 document, in protobuf.
-  const list = (item: object) => JSON.stringify({ apiVersion: "v1", kind: "List", items: [{ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "l" }, ...item }] });
+  const list = (item: object) =>
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "List",
+      items: [{ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "l" }, ...item }],
+    });
   assert.match(await cluster.ok(["apply", "-f", "-"], list({})), /configmap\/l created/);
-  assert.match((await cluster.kubectl(["apply", "-f", "-"], list({ bogus: 1 }))).stderr, /unknown field "bogus" in io.k8s.api.core.v1.ConfigMap/);
+  assert.match(
+    (await cluster.kubectl(["apply", "-f", "-"], list({ bogus: 1 }))).stderr,
+    /unknown field "bogus" in io.k8s.api.core.v1.ConfigMap/,
+  );
 });
 
 test("auth commands answer for admin, for others, and by impersonation", async () => {
@@ -66,7 +93,10 @@ test("auth commands answer for admin, for others, and by impersonation", async (
   assert.equal((await cluster.kubectl(["auth", "can-i", "delete", "pods", ...as])).stdout, "no\n");
   assert.match(await cluster.ok(["auth", "can-i", "--list", ...as]), /pods +\[\] +\[\] +\[get list\]/);
   const denied = await cluster.kubectl(["get", "secrets", ...as]);
-  assert.match(denied.stderr, /secrets is forbidden: User "system:serviceaccount:shop:runner" cannot list resource "secrets" in API group "" in the namespace "shop"/);
+  assert.match(
+    denied.stderr,
+    /secrets is forbidden: User "system:serviceaccount:shop:runner" cannot list resource "secrets" in API group "" in the namespace "shop"/,
+  );
   const escalating = await cluster.kubectl(["get", "pods", "--as=bob", "--as-group=dev"]);
   assert.match(escalating.stderr, /User "bob" cannot list resource "pods"/);
 });
@@ -74,12 +104,22 @@ test("auth commands answer for admin, for others, and by impersonation", async (
 test("service-account tokens authenticate while their account lives", async () => {
   const token = (await cluster.ok(["create", "token", "runner", "-n", "shop"])).trim();
   const withToken = (bearer: string, ...args: string[]) =>
-    run(["kubectl", "--kubeconfig=/dev/null", `--server=https://127.0.0.1:${cluster.server.port}`, "--insecure-skip-tls-verify", `--token=${bearer}`, ...args]);
+    run([
+      "kubectl",
+      "--kubeconfig=/dev/null",
+      `--server=https://127.0.0.1:${cluster.server.port}`,
+      "--insecure-skip-tls-verify",
+      `--token=${bearer}`,
+      ...args,
+    ]);
   const whoami = await withToken(token, "auth", "whoami");
   assert.match(whoami.stdout, /Username +system:serviceaccount:shop:runner/);
   assert.match(whoami.stdout, /Groups +\[system:serviceaccounts system:serviceaccounts:shop system:authenticated\]/);
   assert.equal((await withToken(token, "get", "pods", "-n", "shop")).code, 0);
-  assert.match((await withToken(token.replace(/\.[^.]+$/, ".AAAA"), "auth", "whoami")).stderr, /must be logged in|Unauthorized/);
+  assert.match(
+    (await withToken(token.replace(/\.[^.]+$/, ".AAAA"), "auth", "whoami")).stderr,
+    /must be logged in|Unauthorized/,
+  );
   await cluster.ok(["create", "serviceaccount", "brief", "-n", "shop"]);
   const brief = (await cluster.ok(["create", "token", "brief", "-n", "shop"])).trim();
   await cluster.ok(["delete", "serviceaccount", "brief", "-n", "shop"]);
@@ -95,7 +135,10 @@ test("anonymous users read health, version and token keys only", async () => {
     assert.equal(ran.stdout, "200", path);
   }
   const denied = await run(["curl", "-sk", `${url}/api/v1/pods`]);
-  assert.match(denied.stdout, /User \\"system:anonymous\\" cannot list resource \\"pods\\" in API group \\"\\" at the cluster scope/);
+  assert.match(
+    denied.stdout,
+    /User \\"system:anonymous\\" cannot list resource \\"pods\\" in API group \\"\\" at the cluster scope/,
+  );
 });
 
 test("pods get their service account's token volume, priority and tolerations", async () => {
@@ -103,15 +146,27 @@ test("pods get their service account's token volume, priority and tolerations", 
   const pod = JSON.parse(await cluster.ok(["get", "pod", "probe", "-n", "shop", "-o", "json"]));
   assert.equal(pod.spec.serviceAccountName, "default");
   assert.match(pod.spec.volumes[0].name, /^kube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}$/);
-  assert.deepEqual(pod.spec.volumes[0].projected.sources[0], { serviceAccountToken: { expirationSeconds: 3607, path: "token" } });
+  assert.deepEqual(pod.spec.volumes[0].projected.sources[0], {
+    serviceAccountToken: { expirationSeconds: 3607, path: "token" },
+  });
   assert.equal(pod.spec.containers[0].volumeMounts[0].mountPath, "/var/run/secrets/kubernetes.io/serviceaccount");
-  assert.deepEqual(pod.spec.tolerations.map((t: { key: string; tolerationSeconds: number }) => [t.key, t.tolerationSeconds]), [
-    ["node.kubernetes.io/not-ready", 300], ["node.kubernetes.io/unreachable", 300],
-  ]);
+  assert.deepEqual(
+    pod.spec.tolerations.map((t: { key: string; tolerationSeconds: number }) => [t.key, t.tolerationSeconds]),
+    [
+      ["node.kubernetes.io/not-ready", 300],
+      ["node.kubernetes.io/unreachable", 300],
+    ],
+  );
   assert.deepEqual([pod.spec.priority, pod.spec.preemptionPolicy], [0, "PreemptLowerPriority"]);
 });
 
 test("nothing is created in a namespace that is missing, and default cannot be deleted", async () => {
-  assert.match((await cluster.kubectl(["create", "configmap", "x", "-n", "nowhere"])).stderr, /namespaces "nowhere" not found/);
-  assert.match((await cluster.kubectl(["delete", "namespace", "default"])).stderr, /namespaces "default" is forbidden: this namespace may not be deleted/);
+  assert.match(
+    (await cluster.kubectl(["create", "configmap", "x", "-n", "nowhere"])).stderr,
+    /namespaces "nowhere" not found/,
+  );
+  assert.match(
+    (await cluster.kubectl(["delete", "namespace", "default"])).stderr,
+    /namespaces "default" is forbidden: this namespace may not be deleted/,
+  );
 });

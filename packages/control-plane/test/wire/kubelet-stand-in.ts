@@ -28,7 +28,14 @@ export class KubeletStandIn {
       this.#sockets.handleUpgrade(request, socket, head, (client) => {
         const url = new URL(request.url!, "https://kubelet");
         if (url.pathname.startsWith("/portForward/")) this.#portForward(client, Number(url.searchParams.get("ports")));
-        else this.#command(client, url.searchParams, url.pathname.startsWith("/attach/") ? ["sh", "-c", "echo attached; cat"] : url.searchParams.getAll("command"));
+        else
+          this.#command(
+            client,
+            url.searchParams,
+            url.pathname.startsWith("/attach/")
+              ? ["sh", "-c", "echo attached; cat"]
+              : url.searchParams.getAll("command"),
+          );
       });
     });
   }
@@ -66,11 +73,14 @@ export class KubeletStandIn {
     const url = new URL(request.url!, "https://kubelet");
     if (!url.pathname.startsWith("/containerLogs/")) return void response.writeHead(404).end("404 page not found");
     if (url.pathname.endsWith("/waiting")) {
-      return void response.writeHead(400).end('container "waiting" in pod "web" is waiting to start: ContainerCreating');
+      return void response
+        .writeHead(400)
+        .end('container "waiting" in pod "web" is waiting to start: ContainerCreating');
     }
     response.writeHead(200, { "content-type": "text/plain" });
     const tail = url.searchParams.get("tailLines");
-    for (const line of tail === null ? this.#lines : this.#lines.slice(this.#lines.length - Number(tail))) response.write(`${line}\n`);
+    for (const line of tail === null ? this.#lines : this.#lines.slice(this.#lines.length - Number(tail)))
+      response.write(`${line}\n`);
     if (!url.searchParams.has("follow")) return void response.end();
     const follow = (line: string) => response.write(`${line}\n`);
     this.#added.on("line", follow);
@@ -91,16 +101,23 @@ export class KubeletStandIn {
     });
     client.on("close", () => child.kill());
     child.on("error", (error) => {
-      send(3, Buffer.from(JSON.stringify({ status: "Failure", reason: "InternalError", message: error.message, code: 500 })));
+      send(
+        3,
+        Buffer.from(JSON.stringify({ status: "Failure", reason: "InternalError", message: error.message, code: 500 })),
+      );
       client.close(1000);
     });
     child.on("close", (code) => {
-      const status = code === 0
-        ? { metadata: {}, status: "Success" }
-        : {
-            metadata: {}, status: "Failure", reason: "NonZeroExitCode", message: `command terminated with non-zero exit code: exit status ${code}`,
-            details: { causes: [{ reason: "ExitCode", message: String(code) }] },
-          };
+      const status =
+        code === 0
+          ? { metadata: {}, status: "Success" }
+          : {
+              metadata: {},
+              status: "Failure",
+              reason: "NonZeroExitCode",
+              message: `command terminated with non-zero exit code: exit status ${code}`,
+              details: { causes: [{ reason: "ExitCode", message: String(code) }] },
+            };
       send(3, Buffer.from(JSON.stringify(status)));
       client.close(1000);
     });

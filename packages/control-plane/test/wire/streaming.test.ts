@@ -20,17 +20,45 @@ before(async () => {
   await cluster.ok(
     ["patch", "node", "n1", "--subresource=status", "--type=merge", "-p"].concat(
       JSON.stringify({
-        status: { addresses: [{ type: "InternalIP", address: "127.0.0.1" }], daemonEndpoints: { kubeletEndpoint: { Port: kubelet.port } } },
+        status: {
+          addresses: [{ type: "InternalIP", address: "127.0.0.1" }],
+          daemonEndpoints: { kubeletEndpoint: { Port: kubelet.port } },
+        },
       }),
     ),
   );
   await pod("web", { nodeName: "n1", containers: [{ name: "main", image: "x" }] });
-  await cluster.ok(["patch", "pod", "web", "--subresource=status", "--type=merge", "-p", JSON.stringify({
-    status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }], containerStatuses: [
-      { name: "main", image: "x", imageID: "", ready: true, restartCount: 0, state: { running: { startedAt: "2026-01-01T00:00:00Z" } } },
-    ] },
-  })]);
-  await pod("two", { nodeName: "n1", containers: [{ name: "a", image: "x" }, { name: "waiting", image: "x" }] });
+  await cluster.ok([
+    "patch",
+    "pod",
+    "web",
+    "--subresource=status",
+    "--type=merge",
+    "-p",
+    JSON.stringify({
+      status: {
+        phase: "Running",
+        conditions: [{ type: "Ready", status: "True" }],
+        containerStatuses: [
+          {
+            name: "main",
+            image: "x",
+            imageID: "",
+            ready: true,
+            restartCount: 0,
+            state: { running: { startedAt: "2026-01-01T00:00:00Z" } },
+          },
+        ],
+      },
+    }),
+  ]);
+  await pod("two", {
+    nodeName: "n1",
+    containers: [
+      { name: "a", image: "x" },
+      { name: "waiting", image: "x" },
+    ],
+  });
   await pod("unbound", { containers: [{ name: "main", image: "x" }] });
 });
 
@@ -45,7 +73,10 @@ const terminal = "script";
 const pod = (name: string, spec: object) =>
   cluster.ok(["create", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "Pod", metadata: { name }, spec }));
 
-for (const [wire, env] of [["WebSocket", "true"], ["SPDY", "false"]] as const) {
+for (const [wire, env] of [
+  ["WebSocket", "true"],
+  ["SPDY", "false"],
+] as const) {
   const kubectl = async (args: string[], input?: string) => {
     process.env["KUBECTL_REMOTE_COMMAND_WEBSOCKETS"] = env;
     process.env["KUBECTL_PORT_FORWARD_WEBSOCKETS"] = env;
@@ -71,7 +102,8 @@ for (const [wire, env] of [["WebSocket", "true"], ["SPDY", "false"]] as const) {
   });
 
   test(`exec -it over ${wire} tells the terminal's size`, async (t) => {
-    if ((await run(["sh", "-c", `command -v ${terminal}`])).code !== 0) return t.skip(`needs ${terminal}(1) for a terminal`);
+    if ((await run(["sh", "-c", `command -v ${terminal}`])).code !== 0)
+      return t.skip(`needs ${terminal}(1) for a terminal`);
     const command = `stty rows 33 cols 77; ${kubectlProgram} --kubeconfig ${cluster.kubeconfig} exec -it web -- head -c1`;
     const child = spawn(terminal, ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
     try {
@@ -104,9 +136,13 @@ for (const [wire, env] of [["WebSocket", "true"], ["SPDY", "false"]] as const) {
 
   test(`port-forward over ${wire} carries connections and tells refused ones`, async () => {
     const echo = await echoServer();
-    const forward = spawn(kubectlProgram, ["--kubeconfig", cluster.kubeconfig, "port-forward", "pod/web", `:${(echo.address() as AddressInfo).port}`], {
-      env: { ...process.env, KUBECTL_PORT_FORWARD_WEBSOCKETS: env },
-    });
+    const forward = spawn(
+      kubectlProgram,
+      ["--kubeconfig", cluster.kubeconfig, "port-forward", "pod/web", `:${(echo.address() as AddressInfo).port}`],
+      {
+        env: { ...process.env, KUBECTL_PORT_FORWARD_WEBSOCKETS: env },
+      },
+    );
     try {
       let out = "";
       let errors = "";
@@ -147,7 +183,10 @@ function fetchText(port: number, path: string): Promise<string> {
 }
 
 test("the API server shows the kubelet its own client certificate and upstream's paths", () => {
-  assert.ok(kubelet.clients.every((client) => client === "CN=kube-apiserver-kubelet-client,O=system:masters"), kubelet.clients[0]);
+  assert.ok(
+    kubelet.clients.every((client) => client === "CN=kube-apiserver-kubelet-client,O=system:masters"),
+    kubelet.clients[0],
+  );
   assert.ok(kubelet.paths.some((path) => path.startsWith("/exec/default/web/main?command=sh")));
 });
 
@@ -184,15 +223,32 @@ test("streaming tells what cannot work in upstream's words", async () => {
 });
 
 test("an unreachable kubelet is told as upstream tells it", async () => {
-  await cluster.ok(["create", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "Node", metadata: { name: "gone" } }));
-  await cluster.ok(["patch", "node", "gone", "--subresource=status", "--type=merge", "-p", JSON.stringify({
-    status: { addresses: [{ type: "InternalIP", address: "127.0.0.1" }], daemonEndpoints: { kubeletEndpoint: { Port: 1 } } },
-  })]);
+  await cluster.ok(
+    ["create", "-f", "-"],
+    JSON.stringify({ apiVersion: "v1", kind: "Node", metadata: { name: "gone" } }),
+  );
+  await cluster.ok([
+    "patch",
+    "node",
+    "gone",
+    "--subresource=status",
+    "--type=merge",
+    "-p",
+    JSON.stringify({
+      status: {
+        addresses: [{ type: "InternalIP", address: "127.0.0.1" }],
+        daemonEndpoints: { kubeletEndpoint: { Port: 1 } },
+      },
+    }),
+  ]);
   await pod("lost", { nodeName: "gone", containers: [{ name: "main", image: "x" }] });
   const exec = await cluster.kubectl(["exec", "lost", "--", "true"]);
   assert.match(exec.stderr, /error dialing backend: dial tcp 127\.0\.0\.1:1: connect: connection refused/);
   const logs = await cluster.kubectl(["logs", "lost"]);
-  assert.match(logs.stderr, /Get "https:\/\/127\.0\.0\.1:1\/containerLogs\/default\/lost\/main": dial tcp 127\.0\.0\.1:1: connect: connection refused/);
+  assert.match(
+    logs.stderr,
+    /Get "https:\/\/127\.0\.0\.1:1\/containerLogs\/default\/lost\/main": dial tcp 127\.0\.0\.1:1: connect: connection refused/,
+  );
 });
 
 test("client-node execs and forwards ports with its own WebSockets", async () => {
@@ -204,7 +260,9 @@ test("client-node execs and forwards ports with its own WebSockets", async () =>
   let text = "";
   stdout.on("data", (chunk) => (text += chunk));
   const status = await new Promise<Stored>((resolve, reject) => {
-    new Exec(config).exec("default", "web", "main", ["sh", "-c", "echo hi; exit 4"], stdout, null, null, false, resolve).catch(reject);
+    new Exec(config)
+      .exec("default", "web", "main", ["sh", "-c", "echo hi; exit 4"], stdout, null, null, false, resolve)
+      .catch(reject);
   });
   assert.equal(status.details.causes[0].message, "4");
   await until("its output", () => text === "hi\n" || undefined);
@@ -215,7 +273,14 @@ test("client-node execs and forwards ports with its own WebSockets", async () =>
     const output = new PassThrough();
     let answer = "";
     output.on("data", (chunk) => (answer += chunk));
-    await new PortForward(config).portForward("default", "web", [(echo.address() as AddressInfo).port], output, null, input);
+    await new PortForward(config).portForward(
+      "default",
+      "web",
+      [(echo.address() as AddressInfo).port],
+      output,
+      null,
+      input,
+    );
     input.write("GET /legacy HTTP/1.1\r\n\r\n");
     await until("the echo's answer", () => answer.includes("you asked /legacy") || undefined);
   } finally {
@@ -227,18 +292,43 @@ test("the proxy reaches pods, services and kubelets, and says when it does not",
   const echo = await echoServer();
   const { port } = echo.address() as AddressInfo;
   try {
-    await cluster.ok(["patch", "pod", "web", "--subresource=status", "--type=merge", "-p", JSON.stringify({ status: { podIP: "127.0.0.1", podIPs: [{ ip: "127.0.0.1" }] } })]);
-    await cluster.ok(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "Service", metadata: { name: "echo" }, spec: { ports: [{ name: "http", port: 80 }] } }));
-    await cluster.ok(["apply", "-f", "-"], JSON.stringify({
-      apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", addressType: "IPv4",
-      metadata: { name: "echo-1", labels: { "kubernetes.io/service-name": "echo" } },
-      ports: [{ name: "http", port, protocol: "TCP" }], endpoints: [{ addresses: ["127.0.0.1"], conditions: { ready: true } }],
-    }));
+    await cluster.ok([
+      "patch",
+      "pod",
+      "web",
+      "--subresource=status",
+      "--type=merge",
+      "-p",
+      JSON.stringify({ status: { podIP: "127.0.0.1", podIPs: [{ ip: "127.0.0.1" }] } }),
+    ]);
+    await cluster.ok(
+      ["apply", "-f", "-"],
+      JSON.stringify({
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { name: "echo" },
+        spec: { ports: [{ name: "http", port: 80 }] },
+      }),
+    );
+    await cluster.ok(
+      ["apply", "-f", "-"],
+      JSON.stringify({
+        apiVersion: "discovery.k8s.io/v1",
+        kind: "EndpointSlice",
+        addressType: "IPv4",
+        metadata: { name: "echo-1", labels: { "kubernetes.io/service-name": "echo" } },
+        ports: [{ name: "http", port, protocol: "TCP" }],
+        endpoints: [{ addresses: ["127.0.0.1"], conditions: { ready: true } }],
+      }),
+    );
     const raw = (path: string) => cluster.kubectl(["get", "--raw", `/api/v1/${path}`]);
     assert.equal((await raw(`namespaces/default/pods/web:${port}/proxy/a/b?c=d`)).stdout, "you asked /a/b?c=d");
     assert.equal((await raw("namespaces/default/services/echo:http/proxy/x")).stdout, "you asked /x");
     assert.match((await raw("nodes/n1/proxy/containerLogs/default/web/main")).stdout, /one\ntwo\n/);
-    assert.match((await raw("namespaces/default/pods/web:1/proxy/")).stderr, /error trying to reach service: dial tcp 127\.0\.0\.1:1: connect: connection refused/);
+    assert.match(
+      (await raw("namespaces/default/pods/web:1/proxy/")).stderr,
+      /error trying to reach service: dial tcp 127\.0\.0\.1:1: connect: connection refused/,
+    );
     assert.match((await raw("namespaces/default/services/none/proxy/")).stderr, /service "none" not found/);
   } finally {
     echo.close();

@@ -26,23 +26,40 @@ before(async () => {
       const review = JSON.parse(body);
       reviews.push({ path: request.url!, request: review.request });
       response.setHeader("content-type", "application/json");
-      response.end(JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", response: { uid: review.request.uid, ...answer(request.url!, review.request) } }));
+      response.end(
+        JSON.stringify({
+          apiVersion: "admission.k8s.io/v1",
+          kind: "AdmissionReview",
+          response: { uid: review.request.uid, ...answer(request.url!, review.request) },
+        }),
+      );
     });
   });
   await new Promise<void>((resolve) => hook.listen(0, "127.0.0.1", resolve));
   await cluster.ok(["create", "namespace", "hooks"]);
-  await cluster.ok(["apply", "-f", "-"], JSON.stringify({
-    apiVersion: "v1", kind: "List",
-    items: [
-      { apiVersion: "v1", kind: "Service", metadata: { name: "hook", namespace: "hooks" }, spec: { ports: [{ name: "https", port: 443, targetPort: 8443 }] } },
-      {
-        apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", addressType: "IPv4",
-        metadata: { name: "hook-1", namespace: "hooks", labels: { "kubernetes.io/service-name": "hook" } },
-        ports: [{ name: "https", port: (hook.address() as AddressInfo).port, protocol: "TCP" }],
-        endpoints: [{ addresses: ["127.0.0.1"], conditions: { ready: true } }],
-      },
-    ],
-  }));
+  await cluster.ok(
+    ["apply", "-f", "-"],
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "List",
+      items: [
+        {
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: "hook", namespace: "hooks" },
+          spec: { ports: [{ name: "https", port: 443, targetPort: 8443 }] },
+        },
+        {
+          apiVersion: "discovery.k8s.io/v1",
+          kind: "EndpointSlice",
+          addressType: "IPv4",
+          metadata: { name: "hook-1", namespace: "hooks", labels: { "kubernetes.io/service-name": "hook" } },
+          ports: [{ name: "https", port: (hook.address() as AddressInfo).port, protocol: "TCP" }],
+          endpoints: [{ addresses: ["127.0.0.1"], conditions: { ready: true } }],
+        },
+      ],
+    }),
+  );
 });
 after(async () => {
   hook?.closeAllConnections();
@@ -53,21 +70,32 @@ after(async () => {
 function answer(path: string, request: Stored): object {
   if (path.startsWith("/sidecar")) {
     const patch = [{ op: "add", path: "/spec/containers/-", value: { name: "sidecar", image: "proxy" } }];
-    return { allowed: true, patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64"), warnings: ["a sidecar was added"] };
+    return {
+      allowed: true,
+      patchType: "JSONPatch",
+      patch: Buffer.from(JSON.stringify(patch)).toString("base64"),
+      warnings: ["a sidecar was added"],
+    };
   }
   const bad = request.object?.metadata?.labels?.bad === "true";
   return bad ? { allowed: false, status: { code: 422, message: "no bad pods here" } } : { allowed: true };
 }
 
 const webhook = (name: string, path: string, more: object = {}) => ({
-  name, admissionReviewVersions: ["v1"], sideEffects: "None", failurePolicy: "Fail",
+  name,
+  admissionReviewVersions: ["v1"],
+  sideEffects: "None",
+  failurePolicy: "Fail",
   clientConfig: { caBundle, service: { name: "hook", namespace: "hooks", path } },
   rules: [{ apiGroups: [""], apiVersions: ["v1"], operations: ["CREATE"], resources: ["pods"] }],
   namespaceSelector: { matchLabels: { hooked: "yes" } },
   ...more,
 });
 const configuration = (kind: string, name: string, ...webhooks: object[]) =>
-  cluster.ok(["apply", "-f", "-"], JSON.stringify({ apiVersion: "admissionregistration.k8s.io/v1", kind, metadata: { name }, webhooks }));
+  cluster.ok(
+    ["apply", "-f", "-"],
+    JSON.stringify({ apiVersion: "admissionregistration.k8s.io/v1", kind, metadata: { name }, webhooks }),
+  );
 
 test("a mutating webhook adds a sidecar, which gets the token mount and the defaults", async () => {
   await configuration("MutatingWebhookConfiguration", "sidecars", webhook("sidecar.example.com", "/sidecar"));
@@ -95,7 +123,16 @@ test("webhooks leave alone what their selectors do not name", async () => {
 test("a validating webhook denies with its own code and message, also in a dry run", async () => {
   await configuration("ValidatingWebhookConfiguration", "guards", webhook("guard.example.com", "/guard"));
   for (const dryRun of ["none", "server"]) {
-    const ran = await cluster.kubectl(["run", "bad", "--image=nginx", "-n", "shop", "-l", "bad=true", `--dry-run=${dryRun}`]);
+    const ran = await cluster.kubectl([
+      "run",
+      "bad",
+      "--image=nginx",
+      "-n",
+      "shop",
+      "-l",
+      "bad=true",
+      `--dry-run=${dryRun}`,
+    ]);
     assert.match(ran.stderr, /admission webhook "guard.example.com" denied the request: no bad pods here/);
     assert.equal(reviews.at(-1)?.request.dryRun, dryRun === "server");
   }
@@ -103,28 +140,46 @@ test("a validating webhook denies with its own code and message, also in a dry r
 });
 
 test("matchConditions keep a webhook from requests they exclude", async () => {
-  await configuration("ValidatingWebhookConfiguration", "guards", webhook("guard.example.com", "/guard", {
-    matchConditions: [{ name: "not-excused", expression: "!has(object.metadata.labels.excused)" }],
-  }));
+  await configuration(
+    "ValidatingWebhookConfiguration",
+    "guards",
+    webhook("guard.example.com", "/guard", {
+      matchConditions: [{ name: "not-excused", expression: "!has(object.metadata.labels.excused)" }],
+    }),
+  );
   await cluster.ok(["run", "excused", "--image=nginx", "-n", "shop", "-l", "bad=true,excused=1"]);
 });
 
 test("failurePolicy decides when a webhook cannot be called", async () => {
   await cluster.ok(["delete", "validatingwebhookconfiguration", "guards"]);
   await cluster.ok(["create", "service", "clusterip", "idle", "--tcp=443:443", "-n", "hooks"]);
-  const broken = (failurePolicy: string) => webhook("broken.example.com", "/x", { failurePolicy, clientConfig: { caBundle, service: { name: "idle", namespace: "hooks", path: "/x" } } });
+  const broken = (failurePolicy: string) =>
+    webhook("broken.example.com", "/x", {
+      failurePolicy,
+      clientConfig: { caBundle, service: { name: "idle", namespace: "hooks", path: "/x" } },
+    });
   await configuration("ValidatingWebhookConfiguration", "broken", broken("Fail"));
   const refused = await cluster.kubectl(["run", "two", "--image=nginx", "-n", "shop"]);
-  assert.match(refused.stderr, /failed calling webhook "broken.example.com": failed to call webhook: Post "https:\/\/idle.hooks.svc:443\/x\?timeout=10s": no endpoints available for service "idle"/);
+  assert.match(
+    refused.stderr,
+    /failed calling webhook "broken.example.com": failed to call webhook: Post "https:\/\/idle.hooks.svc:443\/x\?timeout=10s": no endpoints available for service "idle"/,
+  );
   await configuration("ValidatingWebhookConfiguration", "broken", broken("Ignore"));
   await cluster.ok(["run", "two", "--image=nginx", "-n", "shop"]);
 });
 
 test("a webhook whose certificate is not from its CA is not trusted", async () => {
   const other = await createAuthority("other-ca");
-  await configuration("ValidatingWebhookConfiguration", "broken", webhook("guard.example.com", "/guard", {
-    clientConfig: { caBundle: Buffer.from(other.cert).toString("base64"), service: { name: "hook", namespace: "hooks", path: "/guard" } },
-  }));
+  await configuration(
+    "ValidatingWebhookConfiguration",
+    "broken",
+    webhook("guard.example.com", "/guard", {
+      clientConfig: {
+        caBundle: Buffer.from(other.cert).toString("base64"),
+        service: { name: "hook", namespace: "hooks", path: "/guard" },
+      },
+    }),
+  );
   const refused = await cluster.kubectl(["run", "three", "--image=nginx", "-n", "shop"]);
   assert.match(refused.stderr, /failed calling webhook "guard.example.com".*tls: failed to verify certificate/);
 });

@@ -48,7 +48,11 @@ async function readItems(customer: string): Promise<CartItem[]> {
     KeyConditionExpression: "customerId = :c",
     ExpressionAttributeValues: { ":c": { S: customer } },
   });
-  return Items.map((item) => ({ itemId: text(item["itemId"]), quantity: Number(text(item["quantity"])), unitPrice: Number(text(item["unitPrice"])) }));
+  return Items.map((item) => ({
+    itemId: text(item["itemId"]),
+    quantity: Number(text(item["quantity"])),
+    unitPrice: Number(text(item["unitPrice"])),
+  }));
 }
 
 function text(value: Item[string] | undefined): string {
@@ -58,18 +62,27 @@ function text(value: Item[string] | undefined): string {
 async function writeItem(customer: string, item: CartItem): Promise<void> {
   await dynamo(endpoint, "PutItem", {
     TableName: table,
-    Item: { customerId: { S: customer }, itemId: { S: item.itemId }, quantity: { N: String(item.quantity) }, unitPrice: { N: String(item.unitPrice) } },
+    Item: {
+      customerId: { S: customer },
+      itemId: { S: item.itemId },
+      quantity: { N: String(item.quantity) },
+      unitPrice: { N: String(item.unitPrice) },
+    },
   });
 }
 
 async function deleteItem(customer: string, itemId: string): Promise<void> {
-  await dynamo(endpoint, "DeleteItem", { TableName: table, Key: { customerId: { S: customer }, itemId: { S: itemId } } });
+  await dynamo(endpoint, "DeleteItem", {
+    TableName: table,
+    Key: { customerId: { S: customer }, itemId: { S: itemId } },
+  });
 }
 
 function parseItem(body: unknown): CartItem {
   const { itemId, quantity = 1, unitPrice } = (body ?? {}) as Record<string, unknown>;
   if (typeof itemId !== "string" || itemId === "") throw new HttpError(400, "itemId is missing");
-  if (!Number.isInteger(quantity) || (quantity as number) < 1) throw new HttpError(400, "quantity must be a whole number from 1 on");
+  if (!Number.isInteger(quantity) || (quantity as number) < 1)
+    throw new HttpError(400, "quantity must be a whole number from 1 on");
   if (typeof unitPrice !== "number" || unitPrice < 0) throw new HttpError(400, "unitPrice must be a number");
   return { itemId, quantity: quantity as number, unitPrice };
 }
@@ -108,7 +121,11 @@ serve(Number(env["PORT"] ?? 8080), [
   ["GET", "/actuator/health/readiness", () => (ready ? up : { status: 503, body: { status: "OUT_OF_SERVICE" } })],
   ["GET", "/actuator/prometheus", () => ({ body: counter.render() })],
   ["GET", "/topology", () => ({ body: { persistenceProvider: "dynamodb", databaseEndpoint: endpoint } })],
-  ["GET", "/carts/:customer", async (call) => ({ body: { customerId: customerOf(call), items: await readItems(customerOf(call)) } })],
+  [
+    "GET",
+    "/carts/:customer",
+    async (call) => ({ body: { customerId: customerOf(call), items: await readItems(customerOf(call)) } }),
+  ],
   ["DELETE", "/carts/:customer", emptyCart],
   ["GET", "/carts/:customer/merge", mergeCarts],
   ["GET", "/carts/:customer/items", async (call) => ({ body: await readItems(customerOf(call)) })],

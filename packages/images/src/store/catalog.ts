@@ -28,7 +28,9 @@ async function connect(): Promise<Pool> {
     await made.query("SELECT 1");
     return made;
   } catch (err) {
-    console.log(`${timestamp()} [error] failed to initialize database, got error ${await goError(err as NodeJS.ErrnoException)}`);
+    console.log(
+      `${timestamp()} [error] failed to initialize database, got error ${await goError(err as NodeJS.ErrnoException)}`,
+    );
     console.log("panic: failed to connect database");
     process.exit(2);
   }
@@ -49,24 +51,44 @@ async function goError(err: NodeJS.ErrnoException): Promise<string> {
 
 async function migrate(database: Pool): Promise<void> {
   console.log("Running database migration...");
-  await database.query("CREATE TABLE IF NOT EXISTS products (id VARCHAR(40) PRIMARY KEY, name VARCHAR(64) NOT NULL, description TEXT NOT NULL, price INT NOT NULL)");
-  await database.query("CREATE TABLE IF NOT EXISTS tags (name VARCHAR(32) PRIMARY KEY, display_name VARCHAR(64) NOT NULL)");
-  await database.query("CREATE TABLE IF NOT EXISTS product_tags (product_id VARCHAR(40), tag_name VARCHAR(32), PRIMARY KEY (product_id, tag_name))");
-  for (const [name, displayName] of Object.entries(tagNames)) await database.query("INSERT IGNORE INTO tags VALUES (?, ?)", [name, displayName]);
+  await database.query(
+    "CREATE TABLE IF NOT EXISTS products (id VARCHAR(40) PRIMARY KEY, name VARCHAR(64) NOT NULL, description TEXT NOT NULL, price INT NOT NULL)",
+  );
+  await database.query(
+    "CREATE TABLE IF NOT EXISTS tags (name VARCHAR(32) PRIMARY KEY, display_name VARCHAR(64) NOT NULL)",
+  );
+  await database.query(
+    "CREATE TABLE IF NOT EXISTS product_tags (product_id VARCHAR(40), tag_name VARCHAR(32), PRIMARY KEY (product_id, tag_name))",
+  );
+  for (const [name, displayName] of Object.entries(tagNames))
+    await database.query("INSERT IGNORE INTO tags VALUES (?, ?)", [name, displayName]);
   for (const product of products) {
-    await database.query("INSERT IGNORE INTO products VALUES (?, ?, ?, ?)", [product.id, product.name, product.description, product.price]);
-    for (const tag of product.tags) await database.query("INSERT IGNORE INTO product_tags VALUES (?, ?)", [product.id, tag]);
+    await database.query("INSERT IGNORE INTO products VALUES (?, ?, ?, ?)", [
+      product.id,
+      product.name,
+      product.description,
+      product.price,
+    ]);
+    for (const tag of product.tags)
+      await database.query("INSERT IGNORE INTO product_tags VALUES (?, ?)", [product.id, tag]);
   }
   console.log("Database migration complete");
 }
 
 type ProductRow = RowDataPacket & { id: string; name: string; description: string; price: number; tags: string | null };
 
-const selectProducts = "SELECT p.id, p.name, p.description, p.price, GROUP_CONCAT(t.tag_name ORDER BY t.tag_name) AS tags FROM products p LEFT JOIN product_tags t ON t.product_id = p.id";
+const selectProducts =
+  "SELECT p.id, p.name, p.description, p.price, GROUP_CONCAT(t.tag_name ORDER BY t.tag_name) AS tags FROM products p LEFT JOIN product_tags t ON t.product_id = p.id";
 
 function present(row: ProductRow): object {
   const tags = (row.tags ?? "").split(",").filter(Boolean);
-  return { id: row.id, name: row.name, description: row.description, price: row.price, tags: tags.map((name) => ({ name, displayName: tagNames[name] ?? name })) };
+  return {
+    id: row.id,
+    name: row.name,
+    description: row.description,
+    price: row.price,
+    tags: tags.map((name) => ({ name, displayName: tagNames[name] ?? name })),
+  };
 }
 
 function positive(call: Call, name: string, otherwise: number): number {
@@ -81,15 +103,26 @@ function positive(call: Call, name: string, otherwise: number): number {
 function tagFilter(call: Call): { where: string; values: string[] } {
   const values = (call.query.get("tags") ?? "").split(",").filter(Boolean);
   if (values.length === 0) return { where: "", values };
-  return { where: ` WHERE p.id IN (SELECT product_id FROM product_tags WHERE tag_name IN (${values.map(() => "?").join(",")}))`, values };
+  return {
+    where: ` WHERE p.id IN (SELECT product_id FROM product_tags WHERE tag_name IN (${values.map(() => "?").join(",")}))`,
+    values,
+  };
 }
 
 async function listProducts(call: Call): Promise<Answer> {
   const size = positive(call, "size", 10);
   const page = positive(call, "page", 1);
   const { where, values } = tagFilter(call);
-  const order = call.query.get("order") === "price_asc" ? "p.price" : call.query.get("order") === "price_desc" ? "p.price DESC" : "p.name";
-  const [rows] = await pool.query<ProductRow[]>(`${selectProducts}${where} GROUP BY p.id ORDER BY ${order} LIMIT ? OFFSET ?`, [...values, size, (page - 1) * size]);
+  const order =
+    call.query.get("order") === "price_asc"
+      ? "p.price"
+      : call.query.get("order") === "price_desc"
+        ? "p.price DESC"
+        : "p.name";
+  const [rows] = await pool.query<ProductRow[]>(
+    `${selectProducts}${where} GROUP BY p.id ORDER BY ${order} LIMIT ? OFFSET ?`,
+    [...values, size, (page - 1) * size],
+  );
   return { body: rows.map(present) };
 }
 
@@ -101,7 +134,10 @@ async function oneProduct({ params }: Call): Promise<Answer> {
 
 async function countProducts(call: Call): Promise<Answer> {
   const { where, values } = tagFilter(call);
-  const [rows] = await pool.query<(RowDataPacket & { size: number })[]>(`SELECT COUNT(*) AS size FROM products p${where}`, values);
+  const [rows] = await pool.query<(RowDataPacket & { size: number })[]>(
+    `SELECT COUNT(*) AS size FROM products p${where}`,
+    values,
+  );
   return { body: { size: rows[0]?.size ?? 0 } };
 }
 
@@ -124,5 +160,11 @@ serve(Number(env["PORT"] ?? 8080), [
   ["GET", "/catalog/products", counted("/catalog/products", listProducts)],
   ["GET", "/catalog/products/:id", counted("/catalog/products/:id", oneProduct)],
   ["GET", "/catalog/size", counted("/catalog/size", countProducts)],
-  ["GET", "/catalog/tags", counted("/catalog/tags", () => ({ body: Object.entries(tagNames).map(([name, displayName]) => ({ name, displayName })) }))],
+  [
+    "GET",
+    "/catalog/tags",
+    counted("/catalog/tags", () => ({
+      body: Object.entries(tagNames).map(([name, displayName]) => ({ name, displayName })),
+    })),
+  ],
 ]);

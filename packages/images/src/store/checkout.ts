@@ -8,7 +8,10 @@ const orders = env["RETAIL_CHECKOUT_ENDPOINTS_ORDERS"];
 /** The workshop's Lattice page still sets the older name. */
 const namePrefix = env["RETAIL_CHECKOUT_SHIPPING_NAME_PREFIX"] ?? env["SHIPPING_NAME_PREFIX"] ?? "";
 
-const redis = createClient({ url: redisUrl, socket: { reconnectStrategy: (tries) => Math.min(100 * 2 ** tries, 5000) } });
+const redis = createClient({
+  url: redisUrl,
+  socket: { reconnectStrategy: (tries) => Math.min(100 * 2 ** tries, 5000) },
+});
 let lastProblem = "";
 redis.on("error", (err: Error) => {
   if (err.message !== lastProblem) console.log(`redis at ${redisUrl}: ${err.message}`);
@@ -21,7 +24,14 @@ redis.on("ready", () => {
 void redis.connect().catch(() => {}); // reported by the error event, tried again by the client
 
 type Line = { id: string; name?: string; quantity: number; price: number };
-type Address = { firstName?: string; lastName?: string; email?: string; address1?: string; city?: string; zip?: string };
+type Address = {
+  firstName?: string;
+  lastName?: string;
+  email?: string;
+  address1?: string;
+  city?: string;
+  zip?: string;
+};
 type ShippingOption = { name: string; amount: number; token: string; estimatedDays: number };
 type Checkout = {
   items: Line[];
@@ -39,27 +49,45 @@ function ratesOf(items: readonly Line[]): ShippingOption[] {
   const pieces = items.reduce((sum, item) => sum + item.quantity, 0);
   return [
     { name: `${namePrefix}Priority Mail`, amount: 5 + pieces, token: "priority-mail", estimatedDays: 10 },
-    { name: `${namePrefix}Priority Mail Express`, amount: 15 + 2 * pieces, token: "priority-mail-express", estimatedDays: 5 },
+    {
+      name: `${namePrefix}Priority Mail Express`,
+      amount: 15 + 2 * pieces,
+      token: "priority-mail-express",
+      estimatedDays: 5,
+    },
   ];
 }
 
 function parseUpdate(body: unknown): Pick<Checkout, "items" | "shippingAddress" | "deliveryOptionToken"> {
   const { items, shippingAddress, deliveryOptionToken } = (body ?? {}) as Checkout;
-  if (!Array.isArray(items) || items.length === 0) throw new HttpError(400, "items must be a list with at least one item");
+  if (!Array.isArray(items) || items.length === 0)
+    throw new HttpError(400, "items must be a list with at least one item");
   for (const { id, quantity, price } of items) {
-    if (typeof id !== "string" || !Number.isInteger(quantity) || quantity < 1 || typeof price !== "number") throw new HttpError(400, "each item needs id, quantity and price");
+    if (typeof id !== "string" || !Number.isInteger(quantity) || quantity < 1 || typeof price !== "number")
+      throw new HttpError(400, "each item needs id, quantity and price");
   }
-  return { items, ...(shippingAddress ? { shippingAddress } : {}), ...(deliveryOptionToken ? { deliveryOptionToken } : {}) };
+  return {
+    items,
+    ...(shippingAddress ? { shippingAddress } : {}),
+    ...(deliveryOptionToken ? { deliveryOptionToken } : {}),
+  };
 }
 
 async function update(call: Call): Promise<Answer> {
   const parsed = parseUpdate(await call.body());
   const rates = ratesOf(parsed.items);
   const chosen = rates.find(({ token }) => token === parsed.deliveryOptionToken);
-  if (parsed.deliveryOptionToken && !chosen) throw new HttpError(400, `no delivery option ${parsed.deliveryOptionToken}`);
+  if (parsed.deliveryOptionToken && !chosen)
+    throw new HttpError(400, `no delivery option ${parsed.deliveryOptionToken}`);
   const subtotal = parsed.items.reduce((sum, item) => sum + item.quantity * item.price, 0);
   const shipping = chosen?.amount ?? 0;
-  const checkout: Checkout = { ...parsed, shippingRates: { shipmentId: call.params["id"] ?? "", rates }, subtotal, shipping, total: subtotal + shipping };
+  const checkout: Checkout = {
+    ...parsed,
+    shippingRates: { shipmentId: call.params["id"] ?? "", rates },
+    subtotal,
+    shipping,
+    total: subtotal + shipping,
+  };
   await redis.set(keyOf(call), JSON.stringify(checkout));
   return { status: 201, body: checkout };
 }
@@ -78,11 +106,27 @@ async function submit(call: Call): Promise<Answer> {
     items: checkout.items.map(({ id, quantity, price }) => ({ productId: id, quantity, unitCost: price })),
   });
   await redis.del(keyOf(call));
-  return { status: 201, body: { orderId: order.id, email: checkout.shippingAddress?.email ?? "", items: checkout.items, subtotal: checkout.subtotal, shipping: checkout.shipping, total: checkout.total } };
+  return {
+    status: 201,
+    body: {
+      orderId: order.id,
+      email: checkout.shippingAddress?.email ?? "",
+      items: checkout.items,
+      subtotal: checkout.subtotal,
+      shipping: checkout.shipping,
+      total: checkout.total,
+    },
+  };
 }
 
 serve(Number(env["PORT"] ?? 8080), [
-  ["GET", "/health", () => ({ body: { status: "ok", info: { chaos: { status: "up" } }, error: {}, details: { chaos: { status: "up" } } } })],
+  [
+    "GET",
+    "/health",
+    () => ({
+      body: { status: "ok", info: { chaos: { status: "up" } }, error: {}, details: { chaos: { status: "up" } } },
+    }),
+  ],
   ["GET", "/topology", () => ({ body: { persistenceProvider: "redis", databaseEndpoint: redisUrl } })],
   ["GET", "/checkout/:id", async (call) => ({ body: await read(call) })],
   ["POST", "/checkout/:id/update", update],

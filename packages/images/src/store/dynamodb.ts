@@ -17,7 +17,8 @@ export async function dynamo<T>(endpoint: string, action: string, input: object)
     "content-type": "application/x-amz-json-1.0",
     "x-amz-target": `DynamoDB_20120810.${action}`,
     "x-amz-date": new Date().toISOString().replace(/[-:]|\.\d{3}/g, ""),
-    authorization: "AWS4-HMAC-SHA256 Credential=key/20200101/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature=0",
+    authorization:
+      "AWS4-HMAC-SHA256 Credential=key/20200101/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature=0",
   });
   const answer = JSON.parse(text) as T & { __type?: string; message?: string };
   if (status < 400) return answer;

@@ -9,7 +9,11 @@ export type Call = {
   readonly text: () => Promise<string>;
 };
 
-export type Answer = { readonly status?: number; readonly headers?: Record<string, string | string[]>; readonly body?: unknown };
+export type Answer = {
+  readonly status?: number;
+  readonly headers?: Record<string, string | string[]>;
+  readonly body?: unknown;
+};
 
 export type Route = readonly [method: string, pattern: string, handle: (call: Call) => Promise<Answer> | Answer];
 
@@ -31,9 +35,21 @@ export function serve(port: number, routes: readonly Route[]): http.Server {
     const url = new URL(request.url ?? "/", "http://store");
     try {
       for (const { method, match, handle } of compiled) {
-        const params = request.method === method || (request.method === "HEAD" && method === "GET") ? match(url.pathname) : undefined;
+        const params =
+          request.method === method || (request.method === "HEAD" && method === "GET")
+            ? match(url.pathname)
+            : undefined;
         if (!params) continue;
-        send(response, await handle({ params, query: url.searchParams, request, body: () => readJson(request), text: () => readText(request) }));
+        send(
+          response,
+          await handle({
+            params,
+            query: url.searchParams,
+            request,
+            body: () => readJson(request),
+            text: () => readText(request),
+          }),
+        );
         return;
       }
       throw new HttpError(404, `no such path: ${request.method} ${url.pathname}`);
@@ -59,15 +75,27 @@ function compile(pattern: string): (path: string) => Record<string, string> | un
   const expression = new RegExp(`^${source}/?$`);
   return (path) => {
     const found = expression.exec(path);
-    return found ? Object.fromEntries(names.map((name, index) => [name, decodeURIComponent(found[index + 1] ?? "")])) : undefined;
+    return found
+      ? Object.fromEntries(names.map((name, index) => [name, decodeURIComponent(found[index + 1] ?? "")]))
+      : undefined;
   };
 }
 
 function send(response: http.ServerResponse, answer: Answer): void {
   const isText = typeof answer.body === "string";
   const content = isText ? (answer.body as string) : answer.body === undefined ? "" : JSON.stringify(answer.body);
-  const type = isText ? (content.startsWith("<") ? "text/html; charset=utf-8" : "text/plain; charset=utf-8") : "application/json";
-  response.writeHead(answer.status ?? 200, { "content-type": type, "content-length": Buffer.byteLength(content), ...answer.headers }).end(content);
+  const type = isText
+    ? content.startsWith("<")
+      ? "text/html; charset=utf-8"
+      : "text/plain; charset=utf-8"
+    : "application/json";
+  response
+    .writeHead(answer.status ?? 200, {
+      "content-type": type,
+      "content-length": Buffer.byteLength(content),
+      ...answer.headers,
+    })
+    .end(content);
 }
 
 async function readText(request: http.IncomingMessage): Promise<string> {
@@ -91,9 +119,18 @@ async function readJson(request: http.IncomingMessage): Promise<unknown> {
 }
 
 /** A request to another service. `node:http`, because the built-in fetch costs every process some 15 MB. */
-export function exchange(method: string, url: string, body: string | undefined, headers: Record<string, string>): Promise<{ status: number; text: string }> {
+export function exchange(
+  method: string,
+  url: string,
+  body: string | undefined,
+  headers: Record<string, string>,
+): Promise<{ status: number; text: string }> {
   return new Promise((settle, fail) => {
-    const request = http.request(url, { method, headers: { ...headers, ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }) }, timeout: 5000 });
+    const request = http.request(url, {
+      method,
+      headers: { ...headers, ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }) },
+      timeout: 5000,
+    });
     request.on("timeout", () => request.destroy(new Error(`${method} ${url}: no answer within 5 s`)));
     request.on("error", fail);
     request.on("response", (response) => {
@@ -106,7 +143,12 @@ export function exchange(method: string, url: string, body: string | undefined, 
 /** JSON to and from another service; a status of 400 or more throws with the service's own words. */
 export async function callJson<T>(method: string, url: string, body?: unknown): Promise<T> {
   const json = body === undefined ? undefined : JSON.stringify(body);
-  const { status, text } = await exchange(method, url, json, json === undefined ? {} : { "content-type": "application/json" });
+  const { status, text } = await exchange(
+    method,
+    url,
+    json,
+    json === undefined ? {} : { "content-type": "application/json" },
+  );
   if (status >= 400) throw new HttpError(502, `${method} ${url} answered ${status}: ${text.slice(0, 200)}`);
   return (text === "" ? undefined : JSON.parse(text)) as T;
 }

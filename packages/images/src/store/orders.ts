@@ -29,7 +29,9 @@ async function migrate(): Promise<void> {
       await pool.query(
         "CREATE TABLE IF NOT EXISTS orders (id UUID PRIMARY KEY, created_date TIMESTAMPTZ NOT NULL DEFAULT now(), first_name TEXT, last_name TEXT, email TEXT, address1 TEXT, city TEXT, zip TEXT)",
       );
-      await pool.query("CREATE TABLE IF NOT EXISTS order_items (order_id UUID REFERENCES orders(id), product_id TEXT NOT NULL, quantity INT NOT NULL, unit_cost NUMERIC NOT NULL, PRIMARY KEY (order_id, product_id))");
+      await pool.query(
+        "CREATE TABLE IF NOT EXISTS order_items (order_id UUID REFERENCES orders(id), product_id TEXT NOT NULL, quantity INT NOT NULL, unit_cost NUMERIC NOT NULL, PRIMARY KEY (order_id, product_id))",
+      );
       return;
     } catch (err) {
       console.log(`waiting for ${endpoint}: ${(err as Error).message}`);
@@ -38,13 +40,23 @@ async function migrate(): Promise<void> {
   }
 }
 
-type OrderBody = { firstName?: string; lastName?: string; email?: string; address1?: string; city?: string; zip?: string; items: { productId: string; quantity: number; unitCost: number }[] };
+type OrderBody = {
+  firstName?: string;
+  lastName?: string;
+  email?: string;
+  address1?: string;
+  city?: string;
+  zip?: string;
+  items: { productId: string; quantity: number; unitCost: number }[];
+};
 
 function parseOrder(body: unknown): OrderBody {
   const order = (body ?? {}) as OrderBody;
-  if (!Array.isArray(order.items) || order.items.length === 0) throw new HttpError(400, "items must be a list with at least one item");
+  if (!Array.isArray(order.items) || order.items.length === 0)
+    throw new HttpError(400, "items must be a list with at least one item");
   for (const { productId, quantity, unitCost } of order.items) {
-    if (typeof productId !== "string" || !Number.isInteger(quantity) || quantity < 1 || typeof unitCost !== "number") throw new HttpError(400, "each item needs productId, quantity and unitCost");
+    if (typeof productId !== "string" || !Number.isInteger(quantity) || quantity < 1 || typeof unitCost !== "number")
+      throw new HttpError(400, "each item needs productId, quantity and unitCost");
   }
   return order;
 }
@@ -56,7 +68,10 @@ async function create(call: Call): Promise<Answer> {
   try {
     await client.query("BEGIN");
     const values = [id, order.firstName, order.lastName, order.email, order.address1, order.city, order.zip];
-    await client.query("INSERT INTO orders (id, first_name, last_name, email, address1, city, zip) VALUES ($1, $2, $3, $4, $5, $6, $7)", values);
+    await client.query(
+      "INSERT INTO orders (id, first_name, last_name, email, address1, city, zip) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+      values,
+    );
     for (const { productId, quantity, unitCost } of order.items) {
       await client.query("INSERT INTO order_items VALUES ($1, $2, $3, $4)", [id, productId, quantity, unitCost]);
     }

@@ -1,6 +1,12 @@
 /** The store's pages as HTML text. Every value from outside goes through `escape`. */
 
-export type Product = { id: string; name: string; description: string; price: number; tags: { name: string; displayName: string }[] };
+export type Product = {
+  id: string;
+  name: string;
+  description: string;
+  price: number;
+  tags: { name: string; displayName: string }[];
+};
 export type CartLine = { itemId: string; quantity: number; unitPrice: number; name: string };
 export type ShippingOption = { name: string; amount: number; token: string; estimatedDays: number };
 export type Frame = { readonly theme: string; readonly cartCount: number; readonly place: string };
@@ -57,11 +63,21 @@ export function homePage(frame: Frame, products: readonly Product[]): string {
   );
 }
 
-export function catalogPage(frame: Frame, products: readonly Product[], tags: readonly { name: string; displayName: string }[], tag: string | null): string {
+export function catalogPage(
+  frame: Frame,
+  products: readonly Product[],
+  tags: readonly { name: string; displayName: string }[],
+  tag: string | null,
+): string {
   const links = [{ name: "", displayName: "All" }, ...tags].map(
-    ({ name, displayName }) => `<a class="tag${(tag ?? "") === name ? " on" : ""}" href="/catalog${name ? `?tag=${encodeURIComponent(name)}` : ""}">${escape(displayName)}</a>`,
+    ({ name, displayName }) =>
+      `<a class="tag${(tag ?? "") === name ? " on" : ""}" href="/catalog${name ? `?tag=${encodeURIComponent(name)}` : ""}">${escape(displayName)}</a>`,
   );
-  return page(frame, "Catalog", `<h1>Catalog</h1><p class="tags">${links.join("")}</p><div class="grid">${products.map(card).join("")}</div>`);
+  return page(
+    frame,
+    "Catalog",
+    `<h1>Catalog</h1><p class="tags">${links.join("")}</p><div class="grid">${products.map(card).join("")}</div>`,
+  );
 }
 
 export function productPage(frame: Frame, product: Product): string {
@@ -74,10 +90,17 @@ export function productPage(frame: Frame, product: Product): string {
 }
 
 export function cartPage(frame: Frame, lines: readonly CartLine[]): string {
-  if (lines.length === 0) return page(frame, "Cart", `<h1>Your cart</h1><p>It is empty.</p><a class="button" href="/catalog">To the catalog</a>`);
+  if (lines.length === 0)
+    return page(
+      frame,
+      "Cart",
+      `<h1>Your cart</h1><p>It is empty.</p><a class="button" href="/catalog">To the catalog</a>`,
+    );
   const total = lines.reduce((sum, line) => sum + line.quantity * line.unitPrice, 0);
   const rows = lines.map(
-    (line) => `<tr><td>${escape(line.name)}</td><td>${line.quantity}</td><td>${money(line.unitPrice * line.quantity)}</td>
+    (
+      line,
+    ) => `<tr><td>${escape(line.name)}</td><td>${line.quantity}</td><td>${money(line.unitPrice * line.quantity)}</td>
 <td><form method="post" action="/cart/remove"><input type="hidden" name="productId" value="${escape(line.itemId)}"><button class="quiet">Remove</button></form></td></tr>`,
   );
   return page(
@@ -98,8 +121,14 @@ const fields = [
 ] as const;
 
 export function addressPage(frame: Frame): string {
-  const inputs = fields.map(([name, label, value]) => `<label>${label}<input name="${name}" value="${value}" required></label>`);
-  return page(frame, "Checkout", `<h1>Shipping address</h1><form class="stack" method="post" action="/checkout">${inputs.join("")}<button>Continue</button></form>`);
+  const inputs = fields.map(
+    ([name, label, value]) => `<label>${label}<input name="${name}" value="${value}" required></label>`,
+  );
+  return page(
+    frame,
+    "Checkout",
+    `<h1>Shipping address</h1><form class="stack" method="post" action="/checkout">${inputs.join("")}<button>Continue</button></form>`,
+  );
 }
 
 export function deliveryPage(frame: Frame, options: readonly ShippingOption[], subtotal: number): string {
@@ -107,20 +136,44 @@ export function deliveryPage(frame: Frame, options: readonly ShippingOption[], s
     (option, index) =>
       `<label class="choice"><input type="radio" name="token" value="${escape(option.token)}"${index === 0 ? " checked" : ""}> ${escape(option.name)}: ${money(option.amount)}, about ${option.estimatedDays} days</label>`,
   );
-  return page(frame, "Delivery", `<h1>Delivery</h1><p>Subtotal ${money(subtotal)}</p><form class="stack" method="post" action="/checkout/delivery">${inputs.join("")}<button>Place order</button></form>`);
+  return page(
+    frame,
+    "Delivery",
+    `<h1>Delivery</h1><p>Subtotal ${money(subtotal)}</p><form class="stack" method="post" action="/checkout/delivery">${inputs.join("")}<button>Place order</button></form>`,
+  );
 }
 
 export function orderPage(frame: Frame, order: { orderId: string; email: string; total: number }): string {
-  return page(frame, "Thank you", `<h1>Thank you for your order</h1><p>Order <code id="order-id">${escape(order.orderId)}</code>, ${money(order.total)}. A message is on its way to ${escape(order.email)}.</p><a class="button" href="/home">Home</a>`);
+  return page(
+    frame,
+    "Thank you",
+    `<h1>Thank you for your order</h1><p>Order <code id="order-id">${escape(order.orderId)}</code>, ${money(order.total)}. A message is on its way to ${escape(order.email)}.</p><a class="button" href="/home">Home</a>`,
+  );
 }
 
-export type ServiceState = { readonly name: string; readonly endpoint: string; readonly state: string; readonly detail: string };
+export type ServiceState = {
+  readonly name: string;
+  readonly endpoint: string;
+  readonly state: string;
+  readonly detail: string;
+};
 
 export function topologyPage(frame: Frame, services: readonly ServiceState[]): string {
-  const rows = services.map(({ name, endpoint, state, detail }) => `<tr><td>${escape(name)}</td><td><code>${escape(endpoint)}</code></td><td>${escape(state)}</td><td>${escape(detail)}</td></tr>`);
-  return page(frame, "Topology", `<h1>Topology</h1><table><thead><tr><th>Service</th><th>Endpoint</th><th>State</th><th>Store</th></tr></thead><tbody>${rows.join("")}</tbody></table>`);
+  const rows = services.map(
+    ({ name, endpoint, state, detail }) =>
+      `<tr><td>${escape(name)}</td><td><code>${escape(endpoint)}</code></td><td>${escape(state)}</td><td>${escape(detail)}</td></tr>`,
+  );
+  return page(
+    frame,
+    "Topology",
+    `<h1>Topology</h1><table><thead><tr><th>Service</th><th>Endpoint</th><th>State</th><th>Store</th></tr></thead><tbody>${rows.join("")}</tbody></table>`,
+  );
 }
 
 export function errorPage(frame: Frame, message: string): string {
-  return page(frame, "Error", `<h1>Something is not reachable</h1><p>${escape(message)}</p><a class="button" href="/home">Home</a>`);
+  return page(
+    frame,
+    "Error",
+    `<h1>Something is not reachable</h1><p>${escape(message)}</p><a class="button" href="/home">Home</a>`,
+  );
 }

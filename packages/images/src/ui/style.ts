@@ -1,6 +1,11 @@
 /** The store's style sheet, one per theme (`RETAIL_UI_THEME`): the themes differ in their accent colour. */
 
-const accents: Readonly<Record<string, string>> = { default: "#2563eb", green: "#15803d", orange: "#c2410c", teal: "#0f766e" };
+const accents: Readonly<Record<string, string>> = {
+  default: "#2563eb",
+  green: "#15803d",
+  orange: "#c2410c",
+  teal: "#0f766e",
+};
 
 export const themes = Object.keys(accents);
 

@@ -13,16 +13,30 @@ export function mutateNode(request: AdmissionRequest, node: ApiObject): void {
   node["spec"].taints = [...taints, { ...notReady }];
 }
 
-export function mutateVolumeClaim(request: AdmissionRequest, claim: ApiObject, objects: Pick<ObjectReader, "list">): void {
+export function mutateVolumeClaim(
+  request: AdmissionRequest,
+  claim: ApiObject,
+  objects: Pick<ObjectReader, "list">,
+): void {
   if (request.operation !== "CREATE" || claim["spec"]?.storageClassName !== undefined) return;
-  const name = defaultClass(objects.list("storage.k8s.io/storageclasses"), "storageclass.kubernetes.io/is-default-class");
+  const name = defaultClass(
+    objects.list("storage.k8s.io/storageclasses"),
+    "storageclass.kubernetes.io/is-default-class",
+  );
   if (name !== undefined) claim["spec"] = { ...claim["spec"], storageClassName: name };
 }
 
-export function mutateIngress(request: AdmissionRequest, ingress: ApiObject, objects: Pick<ObjectReader, "list">): void {
+export function mutateIngress(
+  request: AdmissionRequest,
+  ingress: ApiObject,
+  objects: Pick<ObjectReader, "list">,
+): void {
   if (request.operation !== "CREATE" || ingress["spec"]?.ingressClassName !== undefined) return;
   if (ingress.metadata.annotations?.["kubernetes.io/ingress.class"] !== undefined) return;
-  const name = defaultClass(objects.list("networking.k8s.io/ingressclasses"), "ingressclass.kubernetes.io/is-default-class");
+  const name = defaultClass(
+    objects.list("networking.k8s.io/ingressclasses"),
+    "ingressclass.kubernetes.io/is-default-class",
+  );
   if (name !== undefined) ingress["spec"] = { ...ingress["spec"], ingressClassName: name };
 }
 
@@ -30,5 +44,6 @@ export function mutateIngress(request: AdmissionRequest, ingress: ApiObject, obj
 function defaultClass(classes: readonly ApiObject[], annotation: string): string | undefined {
   return classes
     .filter((candidate) => candidate.metadata.annotations?.[annotation] === "true")
-    .sort((a, b) => (b.metadata.creationTimestamp ?? "").localeCompare(a.metadata.creationTimestamp ?? ""))[0]?.metadata.name;
+    .sort((a, b) => (b.metadata.creationTimestamp ?? "").localeCompare(a.metadata.creationTimestamp ?? ""))[0]?.metadata
+    .name;
 }

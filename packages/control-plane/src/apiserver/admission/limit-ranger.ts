@@ -17,9 +17,15 @@ export function limitPod(request: AdmissionRequest, pod: ApiObject, objects: Pic
   if (limits.length === 0) return;
   const containers: Stored[] = [...(pod["spec"].initContainers ?? []), ...(pod["spec"].containers ?? [])];
   for (const limit of limits) for (const container of containers) applyContainerDefaults(container, limit);
-  const problems = [...new Set(limits.flatMap((limit) => containers.flatMap((container) => outside(container.resources ?? {}, limit))))];
+  const problems = [
+    ...new Set(limits.flatMap((limit) => containers.flatMap((container) => outside(container.resources ?? {}, limit)))),
+  ];
   if (problems.length === 0) return;
-  throw forbidden(request.info, pod.metadata.name ?? "", problems.length === 1 ? problems[0]! : `[${problems.join(", ")}]`);
+  throw forbidden(
+    request.info,
+    pod.metadata.name ?? "",
+    problems.length === 1 ? problems[0]! : `[${problems.join(", ")}]`,
+  );
 }
 
 function applyContainerDefaults(container: Stored, limit: { default?: Amounts; defaultRequest?: Amounts }): void {
@@ -33,17 +39,22 @@ function applyContainerDefaults(container: Stored, limit: { default?: Amounts; d
 }
 
 /** What is wrong with a container's amounts, in upstream's words. Pure. */
-export function outside(resources: { requests?: Amounts; limits?: Amounts }, limit: { min?: Amounts; max?: Amounts }): string[] {
+export function outside(
+  resources: { requests?: Amounts; limits?: Amounts },
+  limit: { min?: Amounts; max?: Amounts },
+): string[] {
   const problems: string[] = [];
   for (const [name, least] of Object.entries(limit.min ?? {})) {
     const asked = resources.requests?.[name];
     if (asked === undefined) problems.push(`minimum ${name} usage per Container is ${least}.  No request is specified`);
-    else if (parseQuantity(asked) < parseQuantity(least)) problems.push(`minimum ${name} usage per Container is ${least}, but request is ${asked}`);
+    else if (parseQuantity(asked) < parseQuantity(least))
+      problems.push(`minimum ${name} usage per Container is ${least}, but request is ${asked}`);
   }
   for (const [name, most] of Object.entries(limit.max ?? {})) {
     const asked = resources.limits?.[name];
     if (asked === undefined) problems.push(`maximum ${name} usage per Container is ${most}.  No limit is specified`);
-    else if (parseQuantity(asked) > parseQuantity(most)) problems.push(`maximum ${name} usage per Container is ${most}, but limit is ${asked}`);
+    else if (parseQuantity(asked) > parseQuantity(most))
+      problems.push(`maximum ${name} usage per Container is ${most}, but limit is ${asked}`);
   }
   return problems;
 }

@@ -12,11 +12,19 @@ export async function conditionsMatch(webhook: Webhook, request: AdmissionReques
   const context = {
     object: celValue(request.object, undefined),
     oldObject: celValue(request.oldObject, undefined),
-    request: celValue({
-      operation, namespace, name, dryRun, subResource: subresource, userInfo: user,
-      kind: { group: info.group, version: info.version, kind: info.kind },
-      resource: { group: info.group, version: info.version, resource: info.plural },
-    }, undefined),
+    request: celValue(
+      {
+        operation,
+        namespace,
+        name,
+        dryRun,
+        subResource: subresource,
+        userInfo: user,
+        kind: { group: info.group, version: info.version, kind: info.kind },
+        resource: { group: info.group, version: info.version, resource: info.plural },
+      },
+      undefined,
+    ),
   };
   return conditions.every((condition) => celEnvironment().evaluate(condition.expression, context) === true);
 }

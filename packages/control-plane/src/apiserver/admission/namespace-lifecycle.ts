@@ -24,9 +24,15 @@ export function checkNamespace(request: AdmissionRequest, objects: Pick<ObjectRe
 }
 
 /** A definition that is being deleted would never get rid of its objects if new ones came. */
-export function checkDefinition({ info, operation, subresource }: AdmissionRequest, objects: Pick<ObjectReader, "get">): void {
+export function checkDefinition(
+  { info, operation, subresource }: AdmissionRequest,
+  objects: Pick<ObjectReader, "get">,
+): void {
   if (info.custom === undefined || operation !== "CREATE" || subresource !== "") return;
   const definition = objects.get("apiextensions.k8s.io/customresourcedefinitions", "", info.custom.crd);
   if (definition?.metadata.deletionTimestamp === undefined) return;
-  throw new ApiError(405, "MethodNotAllowed", "create not allowed while custom resource definition is terminating", { group: info.group, kind: info.plural });
+  throw new ApiError(405, "MethodNotAllowed", "create not allowed while custom resource definition is terminating", {
+    group: info.group,
+    kind: info.plural,
+  });
 }

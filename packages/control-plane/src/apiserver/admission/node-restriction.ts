@@ -23,7 +23,11 @@ export function checkNodeRestriction(request: AdmissionRequest, objects: Pick<Ob
   if (info.storage !== "/pods") return;
   if (operation === "CREATE" && subresource === "") {
     if (object?.metadata.annotations?.[mirrorAnnotation] === undefined) {
-      throw forbidden(info, name, `pod does not have "${mirrorAnnotation}" annotation, node "${node}" can only create mirror pods`);
+      throw forbidden(
+        info,
+        name,
+        `pod does not have "${mirrorAnnotation}" annotation, node "${node}" can only create mirror pods`,
+      );
     }
     if (object["spec"]?.nodeName !== node) {
       throw forbidden(info, name, `node "${node}" can only create pods with spec.nodeName set to itself`);
@@ -33,6 +37,10 @@ export function checkNodeRestriction(request: AdmissionRequest, objects: Pick<Ob
   if (operation !== "DELETE" && subresource !== "eviction") return;
   const bound = objects.get("/pods", request.namespace, name)?.["spec"]?.nodeName;
   if (bound !== undefined && bound !== node) {
-    throw forbidden(info, name, `node "${node}" can only ${operation === "DELETE" ? "delete" : "evict"} pods with spec.nodeName set to itself`);
+    throw forbidden(
+      info,
+      name,
+      `node "${node}" can only ${operation === "DELETE" ? "delete" : "evict"} pods with spec.nodeName set to itself`,
+    );
   }
 }

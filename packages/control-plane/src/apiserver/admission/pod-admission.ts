@@ -21,7 +21,8 @@ export function mutatePod(request: AdmissionRequest, pod: ApiObject, objects: Ob
     addServiceAccount(request, pod, objects);
     setPriority(request, pod, objects);
   }
-  if (request.operation === "CREATE" || request.operation === "UPDATE") addTolerations(pod["spec"], request.operation === "CREATE");
+  if (request.operation === "CREATE" || request.operation === "UPDATE")
+    addTolerations(pod["spec"], request.operation === "CREATE");
 }
 
 function addServiceAccount(request: AdmissionRequest, pod: ApiObject, objects: ObjectReader): void {
@@ -32,16 +33,23 @@ function addServiceAccount(request: AdmissionRequest, pod: ApiObject, objects: O
   const account = objects.get("/serviceaccounts", request.namespace, spec.serviceAccountName);
   if (!account) {
     const name = spec.serviceAccountName;
-    throw forbidden(request.info, pod.metadata.name ?? "", `error looking up service account ${request.namespace}/${name}: serviceaccount "${name}" not found`);
+    throw forbidden(
+      request.info,
+      pod.metadata.name ?? "",
+      `error looking up service account ${request.namespace}/${name}: serviceaccount "${name}" not found`,
+    );
   }
-  if (!spec.imagePullSecrets?.length && account["imagePullSecrets"]?.length) spec.imagePullSecrets = account["imagePullSecrets"];
+  if (!spec.imagePullSecrets?.length && account["imagePullSecrets"]?.length)
+    spec.imagePullSecrets = account["imagePullSecrets"];
   const automount = spec.automountServiceAccountToken ?? account["automountServiceAccountToken"] ?? true;
   if (automount) mountToken(spec);
 }
 
 function mountToken(spec: Stored): void {
   const containers = [...(spec.initContainers ?? []), ...(spec.containers ?? [])];
-  const lacking = containers.filter((container) => !(container.volumeMounts ?? []).some((mount: Stored) => mount.mountPath === tokenPath));
+  const lacking = containers.filter(
+    (container) => !(container.volumeMounts ?? []).some((mount: Stored) => mount.mountPath === tokenPath),
+  );
   if (lacking.length === 0) return;
   let volume = (spec.volumes ?? []).find((candidate: Stored) => candidate.name.startsWith(volumePrefix));
   if (!volume) {
@@ -49,7 +57,10 @@ function mountToken(spec: Stored): void {
     spec.volumes = [...(spec.volumes ?? []), volume];
   }
   for (const container of lacking) {
-    container.volumeMounts = [...(container.volumeMounts ?? []), { name: volume.name, readOnly: true, mountPath: tokenPath }];
+    container.volumeMounts = [
+      ...(container.volumeMounts ?? []),
+      { name: volume.name, readOnly: true, mountPath: tokenPath },
+    ];
   }
 }
 
@@ -60,7 +71,11 @@ const tokenVolume = (name: string) => ({
     sources: [
       { serviceAccountToken: { expirationSeconds: tokenSeconds, path: "token" } },
       { configMap: { name: "kube-root-ca.crt", items: [{ key: "ca.crt", path: "ca.crt" }] } },
-      { downwardAPI: { items: [{ path: "namespace", fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } }] } },
+      {
+        downwardAPI: {
+          items: [{ path: "namespace", fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } }],
+        },
+      },
     ],
   },
 });
@@ -85,12 +100,16 @@ function setPriority(request: AdmissionRequest, pod: ApiObject, objects: ObjectR
   }
   const priority = priorityClass?.["value"] ?? 0;
   if (spec.priority !== undefined && spec.priority !== priority) {
-    throw refuse(`the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${priority} from the given PriorityClass name`);
+    throw refuse(
+      `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${priority} from the given PriorityClass name`,
+    );
   }
   spec.priority = priority;
   const preemption = priorityClass?.["preemptionPolicy"] ?? "PreemptLowerPriority";
   if (spec.preemptionPolicy !== undefined && spec.preemptionPolicy !== preemption) {
-    throw refuse(`the string value of PreemptionPolicy (${spec.preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${preemption} from the given PriorityClass name`);
+    throw refuse(
+      `the string value of PreemptionPolicy (${spec.preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${preemption} from the given PriorityClass name`,
+    );
   }
   spec.preemptionPolicy = preemption;
 }
@@ -104,7 +123,10 @@ function addTolerations(spec: Stored, creating: boolean): void {
         (toleration.key === key || !toleration.key) && (toleration.effect === "NoExecute" || !toleration.effect),
     );
     if (!tolerated) {
-      spec.tolerations = [...(spec.tolerations ?? []), { key, operator: "Exists", effect: "NoExecute", tolerationSeconds }];
+      spec.tolerations = [
+        ...(spec.tolerations ?? []),
+        { key, operator: "Exists", effect: "NoExecute", tolerationSeconds },
+      ];
     }
   }
 }

@@ -25,12 +25,20 @@ export async function callWebhook(webhook: Webhook, review: ApiObject, objects: 
   try {
     body = await post(target, webhook.clientConfig?.caBundle, JSON.stringify(review), seconds);
   } catch (error) {
-    throw new Error(`failed to call webhook: Post "${target.url}": ${error instanceof Error ? error.message : String(error)}`);
+    throw new Error(
+      `failed to call webhook: Post "${target.url}": ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
   return readAnswer(body, review["request"].uid);
 }
 
-type Target = { readonly url: string; readonly address: string; readonly port: number; readonly name: string; readonly path: string };
+type Target = {
+  readonly url: string;
+  readonly address: string;
+  readonly port: number;
+  readonly name: string;
+  readonly path: string;
+};
 
 function targetOf(client: Stored, seconds: number, objects: ObjectReader): Target {
   if (client.service) {
@@ -39,23 +47,42 @@ function targetOf(client: Stored, seconds: number, objects: ObjectReader): Targe
     const url = `https://${host}:${port}${path === "" ? "/" : path.startsWith("/") ? path : `/${path}`}?timeout=${seconds}s`;
     const endpoint = serviceEndpoint(objects, namespace, name, port);
     if (!endpoint.ok) throw new Error(`failed to call webhook: Post "${url}": ${endpoint.why}`);
-    return { url, address: endpoint.address, port: endpoint.port, name: host, path: new URL(url).pathname + new URL(url).search };
+    return {
+      url,
+      address: endpoint.address,
+      port: endpoint.port,
+      name: host,
+      path: new URL(url).pathname + new URL(url).search,
+    };
   }
   const url = new URL(client.url);
   url.searchParams.set("timeout", `${seconds}s`);
-  return { url: url.href, address: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port || 443), name: url.hostname, path: url.pathname + url.search };
+  return {
+    url: url.href,
+    address: url.hostname.replace(/^\[|\]$/g, ""),
+    port: Number(url.port || 443),
+    name: url.hostname,
+    path: url.pathname + url.search,
+  };
 }
 
 function post(target: Target, caBundle: string | undefined, body: string, seconds: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const call = httpsRequest(
       {
-        host: target.address, port: target.port, path: target.path, method: "POST", agent: false,
+        host: target.address,
+        port: target.port,
+        path: target.path,
+        method: "POST",
+        agent: false,
         ...(/^[\d.]+$|:/.test(target.name) ? {} : { servername: target.name }),
         ...(caBundle ? { ca: Buffer.from(caBundle, "base64") } : {}),
         headers: {
-          host: target.name, "content-type": "application/json", accept: "application/json",
-          "content-length": Buffer.byteLength(body), "user-agent": "kube-apiserver-admission",
+          host: target.name,
+          "content-type": "application/json",
+          accept: "application/json",
+          "content-length": Buffer.byteLength(body),
+          "user-agent": "kube-apiserver-admission",
         },
         signal: AbortSignal.timeout(seconds * 1000),
       },
@@ -66,7 +93,12 @@ function post(target: Target, caBundle: string | undefined, body: string, second
         response.on("end", () => {
           const text = Buffer.concat(chunks).toString("utf8");
           if (response.statusCode === 200) resolve(text);
-          else reject(new Error(`an error on the server ("${text.slice(0, 200).trim()}") has prevented the request from succeeding`));
+          else
+            reject(
+              new Error(
+                `an error on the server ("${text.slice(0, 200).trim()}") has prevented the request from succeeding`,
+              ),
+            );
         });
       },
     );
@@ -76,7 +108,8 @@ function post(target: Target, caBundle: string | undefined, body: string, second
 }
 
 function failureText(error: NodeJS.ErrnoException, { address, port }: Target, seconds: number): string {
-  if (error.name === "TimeoutError" || error.name === "AbortError") return `context deadline exceeded (no answer within ${seconds}s)`;
+  if (error.name === "TimeoutError" || error.name === "AbortError")
+    return `context deadline exceeded (no answer within ${seconds}s)`;
   return dialErrorText(error, address, port);
 }
 
@@ -90,12 +123,15 @@ function readAnswer(body: string, uid: string): WebhookAnswer {
   const answer = review?.response;
   if (!answer) throw new Error("webhook response was absent");
   if (review.kind !== "AdmissionReview" || review.apiVersion !== "admission.k8s.io/v1") {
-    throw new Error(`expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got ${review.apiVersion}, Kind=${review.kind}`);
+    throw new Error(
+      `expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got ${review.apiVersion}, Kind=${review.kind}`,
+    );
   }
   if (answer.uid !== uid) throw new Error(`expected response.uid="${uid}", got "${answer.uid ?? ""}"`);
   let patch: unknown[] | undefined;
   if (answer.patch) {
-    if (answer.patchType !== "JSONPatch") throw new Error(`unsupported patchType "${answer.patchType ?? ""}"; only JSONPatch is allowed`);
+    if (answer.patchType !== "JSONPatch")
+      throw new Error(`unsupported patchType "${answer.patchType ?? ""}"; only JSONPatch is allowed`);
     patch = JSON.parse(Buffer.from(answer.patch, "base64").toString("utf8"));
   }
   return {

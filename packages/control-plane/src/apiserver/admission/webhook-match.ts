@@ -11,13 +11,17 @@ export function rulesMatch(webhook: Webhook, request: AdmissionRequest): boolean
   const { info, operation, subresource } = request;
   const resource = subresource === "" ? info.plural : `${info.plural}/${subresource}`;
   return (webhook.rules ?? []).some((rule: Stored) => {
-    if (!has(rule.operations, operation) || !has(rule.apiGroups, info.group) || !has(rule.apiVersions, info.version)) return false;
+    if (!has(rule.operations, operation) || !has(rule.apiGroups, info.group) || !has(rule.apiVersions, info.version))
+      return false;
     if (rule.scope === "Namespaced" && (!info.namespaced || info.storage === "/namespaces")) return false;
     if (rule.scope === "Cluster" && info.namespaced) return false;
     return (rule.resources ?? []).some(
       (pattern: string) =>
-        pattern === resource || pattern === "*/*" || (pattern === "*" && subresource === "") ||
-        pattern === `${info.plural}/*` || (subresource !== "" && pattern === `*/${subresource}`),
+        pattern === resource ||
+        pattern === "*/*" ||
+        (pattern === "*" && subresource === "") ||
+        pattern === `${info.plural}/*` ||
+        (subresource !== "" && pattern === `*/${subresource}`),
     );
   });
 }
@@ -27,7 +31,11 @@ function has(list: readonly string[] | undefined, value: string): boolean {
 }
 
 /** namespaceSelector by the namespace's labels (a Namespace's own), objectSelector by the new or the old object's. */
-export function selectorsMatch(webhook: Webhook, request: AdmissionRequest, objects: Pick<ObjectReader, "get">): boolean {
+export function selectorsMatch(
+  webhook: Webhook,
+  request: AdmissionRequest,
+  objects: Pick<ObjectReader, "get">,
+): boolean {
   const { info, object, oldObject } = request;
   if (info.storage === "/namespaces") {
     const labels = object?.metadata.labels ?? oldObject?.metadata.labels;
@@ -37,6 +45,10 @@ export function selectorsMatch(webhook: Webhook, request: AdmissionRequest, obje
     if (!matchesLabelSelector(webhook.namespaceSelector ?? {}, namespace?.metadata.labels)) return false;
   }
   const selector = webhook.objectSelector ?? {};
-  return [object, oldObject].some((candidate) => candidate !== undefined && matchesLabelSelector(selector, candidate.metadata.labels)) ||
-    (object === undefined && oldObject === undefined && matchesLabelSelector(selector, undefined));
+  return (
+    [object, oldObject].some(
+      (candidate) => candidate !== undefined && matchesLabelSelector(selector, candidate.metadata.labels),
+    ) ||
+    (object === undefined && oldObject === undefined && matchesLabelSelector(selector, undefined))
+  );
 }

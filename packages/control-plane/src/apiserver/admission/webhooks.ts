@@ -20,7 +20,10 @@ const storages = {
 type Phase = keyof typeof storages;
 
 export function createWebhooks({ objects, log }: Pick<ServerContext, "objects" | "log">) {
-  const cache = { mutating: { revision: -1, webhooks: [] as Webhook[] }, validating: { revision: -1, webhooks: [] as Webhook[] } };
+  const cache = {
+    mutating: { revision: -1, webhooks: [] as Webhook[] },
+    validating: { revision: -1, webhooks: [] as Webhook[] },
+  };
 
   function webhooksOf(phase: Phase): readonly Webhook[] {
     const revision = objects.revision(storages[phase]);
@@ -38,7 +41,9 @@ export function createWebhooks({ objects, log }: Pick<ServerContext, "objects" |
   function concerned(phase: Phase, request: AdmissionRequest): Webhook[] {
     // Configurations themselves are exempt, or a broken webhook could not be removed.
     if (request.info.group === group) return [];
-    return webhooksOf(phase).filter((webhook) => rulesMatch(webhook, request) && selectorsMatch(webhook, request, objects));
+    return webhooksOf(phase).filter(
+      (webhook) => rulesMatch(webhook, request) && selectorsMatch(webhook, request, objects),
+    );
   }
 
   /** The answer, or undefined when the call failed and its policy says to go on. Throws what the client is told. */
@@ -58,7 +63,10 @@ export function createWebhooks({ objects, log }: Pick<ServerContext, "objects" |
     return answer;
   }
 
-  async function mutate(request: AdmissionRequest, prepare: (object: ApiObject) => ApiObject): Promise<ApiObject | undefined> {
+  async function mutate(
+    request: AdmissionRequest,
+    prepare: (object: ApiObject) => ApiObject,
+  ): Promise<ApiObject | undefined> {
     let object = request.object;
     const again = new Set<Webhook>();
     const called: Webhook[] = [];
@@ -75,7 +83,10 @@ export function createWebhooks({ objects, log }: Pick<ServerContext, "objects" |
   }
 
   async function mutateOnce(
-    webhook: Webhook, object: ApiObject | undefined, request: AdmissionRequest, prepare: (object: ApiObject) => ApiObject,
+    webhook: Webhook,
+    object: ApiObject | undefined,
+    request: AdmissionRequest,
+    prepare: (object: ApiObject) => ApiObject,
   ): Promise<ApiObject | undefined> {
     const answer = await ask(webhook, { ...request, ...(object ? { object } : {}) });
     if (!answer?.patch?.length || !object) return object;
@@ -83,7 +94,9 @@ export function createWebhooks({ objects, log }: Pick<ServerContext, "objects" |
     try {
       patched = applyJsonPatch(structuredClone(object), answer.patch as never) as ApiObject;
     } catch (error) {
-      throw internalError(`admission webhook "${webhook.name}" sent a patch that cannot apply: ${error instanceof Error ? error.message : String(error)}`);
+      throw internalError(
+        `admission webhook "${webhook.name}" sent a patch that cannot apply: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
     return prepare(patched);
   }
@@ -92,7 +105,9 @@ export function createWebhooks({ objects, log }: Pick<ServerContext, "objects" |
     hasMutating: (request: AdmissionRequest): boolean => concerned("mutating", request).length > 0,
     mutate,
     validate: async (request: AdmissionRequest): Promise<void> => {
-      const answers = await Promise.allSettled(concerned("validating", request).map((webhook) => ask(webhook, request)));
+      const answers = await Promise.allSettled(
+        concerned("validating", request).map((webhook) => ask(webhook, request)),
+      );
       const failed = answers.find((answer) => answer.status === "rejected");
       if (failed) throw failed.reason;
     },
@@ -103,7 +118,11 @@ export function createWebhooks({ objects, log }: Pick<ServerContext, "objects" |
 function denied(webhook: Webhook, { status }: WebhookAnswer): ApiError {
   const why = status?.message ? `: ${status.message}` : status?.reason ? `: ${status.reason}` : " without explanation";
   const code = status?.code && status.code >= 400 ? status.code : 403;
-  return new ApiError(code, status?.reason ?? (code === 403 ? "Forbidden" : "BadRequest"), `admission webhook "${webhook.name}" denied the request${why}`);
+  return new ApiError(
+    code,
+    status?.reason ?? (code === 403 ? "Forbidden" : "BadRequest"),
+    `admission webhook "${webhook.name}" denied the request${why}`,
+  );
 }
 
 function reviewOf(request: AdmissionRequest): ApiObject {
@@ -115,9 +134,11 @@ function reviewOf(request: AdmissionRequest): ApiObject {
     apiVersion: "admission.k8s.io/v1",
     request: {
       uid: randomUUID(),
-      kind, resource,
+      kind,
+      resource,
       ...(subresource ? { subResource: subresource } : {}),
-      requestKind: kind, requestResource: resource,
+      requestKind: kind,
+      requestResource: resource,
       ...(subresource ? { requestSubResource: subresource } : {}),
       ...(name ? { name } : {}),
       ...(namespace ? { namespace } : {}),

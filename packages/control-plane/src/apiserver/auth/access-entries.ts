@@ -19,7 +19,10 @@ type Entry = {
   readonly type?: string;
   readonly username?: string;
   readonly groups?: readonly string[];
-  readonly policies?: readonly (string | { policyArn?: string; accessScope?: { type?: string; namespaces?: string[] } })[];
+  readonly policies?: readonly (
+    | string
+    | { policyArn?: string; accessScope?: { type?: string; namespaces?: string[] } }
+  )[];
 };
 export type CallerIdentity = { readonly arn: string; readonly account: string; readonly userId: string };
 
@@ -48,9 +51,10 @@ export class AccessEntries {
     const session = /:assumed-role\/[^/]+\/(.+)$/.exec(identity.arn)?.[1] ?? "";
     const username = this.#username(entry, identity, session);
     if (username === undefined) return undefined;
-    const groups = entry.type?.startsWith("EC2_") || entry.type === "HYBRID_LINUX"
-      ? [...new Set([...(entry.groups ?? []), "system:nodes", "system:bootstrappers"])]
-      : (entry.groups ?? []);
+    const groups =
+      entry.type?.startsWith("EC2_") || entry.type === "HYBRID_LINUX"
+        ? [...new Set([...(entry.groups ?? []), "system:nodes", "system:bootstrappers"])]
+        : (entry.groups ?? []);
     this.#policies.set(username, (entry.policies ?? []).map(parsePolicy));
     return {
       username,
@@ -88,7 +92,9 @@ export class AccessEntries {
   #privateDnsName(instanceId: string): string | undefined {
     if (!/^i-[0-9a-f]+$/.test(instanceId)) return undefined;
     try {
-      const boot = JSON.parse(readFileSync(join(this.#instances, instanceId, "boot.json"), "utf8")) as { hostname?: string };
+      const boot = JSON.parse(readFileSync(join(this.#instances, instanceId, "boot.json"), "utf8")) as {
+        hostname?: string;
+      };
       return boot.hostname;
     } catch (err) {
       this.#log.warn("cannot name the node of an instance", { instanceId, err });
@@ -106,7 +112,8 @@ export class AccessEntries {
       this.#policies.clear();
       this.#stamp = stamp;
     } catch (err) {
-      if ((err as NodeJS.ErrnoException).code !== "ENOENT") this.#log.warn("cannot read access entries", { file: this.#file, err });
+      if ((err as NodeJS.ErrnoException).code !== "ENOENT")
+        this.#log.warn("cannot read access entries", { file: this.#file, err });
     }
   }
 }
@@ -125,5 +132,8 @@ function withoutPath(arn: string): string {
 function parsePolicy(policy: NonNullable<Entry["policies"]>[number]): AccessPolicy {
   const arn = typeof policy === "string" ? policy : (policy.policyArn ?? "");
   const scope = typeof policy === "string" ? undefined : policy.accessScope;
-  return { name: arn.slice(arn.lastIndexOf("/") + 1), namespaces: scope?.type === "namespace" ? (scope.namespaces ?? []) : [] };
+  return {
+    name: arn.slice(arn.lastIndexOf("/") + 1),
+    namespaces: scope?.type === "namespace" ? (scope.namespaces ?? []) : [],
+  };
 }

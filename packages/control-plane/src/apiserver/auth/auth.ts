@@ -20,10 +20,23 @@ type AuthSeams = Pick<Seams, "authenticate" | "authorize" | "review" | "requestT
 /** The auth seam. Makes the service-account signing key on first use of a state folder. */
 export function createAuth(context: ServerContext): AuthSeams {
   const { settings, objects, log, now } = context;
-  const serviceAccounts = new ServiceAccountTokens({ stateDir: settings.stateDir, issuer: settings.oidcIssuer, objects, now });
+  const serviceAccounts = new ServiceAccountTokens({
+    stateDir: settings.stateDir,
+    issuer: settings.oidcIssuer,
+    objects,
+    now,
+  });
   const entries = new AccessEntries({ file: settings.accessEntriesFile, stateDir: settings.stateDir, log });
   const eks = settings.sts
-    ? new EksTokens({ clusterName: settings.clusterName, region: settings.region, sts: settings.sts, ca: context.authority.cert, entries, log, now })
+    ? new EksTokens({
+        clusterName: settings.clusterName,
+        region: settings.region,
+        sts: settings.sts,
+        ca: context.authority.cert,
+        entries,
+        log,
+        now,
+      })
     : undefined;
   const rbac = new Rbac(objects);
   const authorize = createAuthorizer({ rbac, nodes: new NodeGraph(objects), entries });

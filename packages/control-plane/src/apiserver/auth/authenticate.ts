@@ -49,7 +49,10 @@ export function userOfCertificate(certificate: X509Certificate): UserInfo | null
   for (const line of certificate.subject.split("\n")) {
     // A multi-valued RDN is joined with "+" by OpenSSL's printer.
     for (const part of line.split(/(?<!\\)\+/)) {
-      const [key, value] = [part.slice(0, part.indexOf("=")).trim(), part.slice(part.indexOf("=") + 1).replace(/\\(.)/g, "$1")];
+      const [key, value] = [
+        part.slice(0, part.indexOf("=")).trim(),
+        part.slice(part.indexOf("=") + 1).replace(/\\(.)/g, "$1"),
+      ];
       if (key === "CN") name = value;
       else if (key === "O") groups.push(value);
     }
@@ -70,7 +73,8 @@ function bearerToken(request: IncomingMessage): string | undefined {
   if (match) return match[1];
   for (const protocol of String(request.headers["sec-websocket-protocol"] ?? "").split(",")) {
     const prefix = "base64url.bearer.authorization.k8s.io.";
-    if (protocol.trim().startsWith(prefix)) return Buffer.from(protocol.trim().slice(prefix.length), "base64url").toString();
+    if (protocol.trim().startsWith(prefix))
+      return Buffer.from(protocol.trim().slice(prefix.length), "base64url").toString();
   }
   return undefined;
 }
@@ -79,14 +83,19 @@ export function withAuthenticated(groups: readonly string[]): string[] {
   return groups.includes("system:authenticated") ? [...groups] : [...groups, "system:authenticated"];
 }
 
-async function impersonated(user: UserInfo, request: IncomingMessage, authorize: Options["authorize"]): Promise<UserInfo> {
+async function impersonated(
+  user: UserInfo,
+  request: IncomingMessage,
+  authorize: Options["authorize"],
+): Promise<UserInfo> {
   const headers = request.headersDistinct;
   const asUser = headers["impersonate-user"]?.[0];
   const groups = headers["impersonate-group"] ?? [];
   const uid = headers["impersonate-uid"]?.[0];
   const extra: Record<string, string[]> = {};
   for (const [name, values] of Object.entries(headers)) {
-    if (name.startsWith("impersonate-extra-")) extra[decodeURIComponent(name.slice("impersonate-extra-".length))] = values ?? [];
+    if (name.startsWith("impersonate-extra-"))
+      extra[decodeURIComponent(name.slice("impersonate-extra-".length))] = values ?? [];
   }
   const wants = groups.length > 0 || uid !== undefined || Object.keys(extra).length > 0;
   if (asUser === undefined) {
@@ -95,16 +104,22 @@ async function impersonated(user: UserInfo, request: IncomingMessage, authorize:
   }
   const serviceAccount = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(asUser);
   await mustImpersonate(
-    user, authorize, serviceAccount ? "serviceaccounts" : "users", serviceAccount?.[2] ?? asUser, serviceAccount?.[1] ?? "",
+    user,
+    authorize,
+    serviceAccount ? "serviceaccounts" : "users",
+    serviceAccount?.[2] ?? asUser,
+    serviceAccount?.[1] ?? "",
   );
   for (const group of groups) await mustImpersonate(user, authorize, "groups", group);
   if (uid !== undefined) await mustImpersonate(user, authorize, "uids", uid, "", "authentication.k8s.io");
   for (const [key, values] of Object.entries(extra)) {
-    for (const value of values) await mustImpersonate(user, authorize, "userextras", value, "", "authentication.k8s.io", key);
+    for (const value of values)
+      await mustImpersonate(user, authorize, "userextras", value, "", "authentication.k8s.io", key);
   }
-  const implied = serviceAccount && groups.length === 0
-    ? ["system:serviceaccounts", `system:serviceaccounts:${serviceAccount[1]}`]
-    : groups;
+  const implied =
+    serviceAccount && groups.length === 0
+      ? ["system:serviceaccounts", `system:serviceaccounts:${serviceAccount[1]}`]
+      : groups;
   return {
     username: asUser,
     groups: asUser === anonymous.username ? ["system:unauthenticated"] : withAuthenticated(implied),
@@ -114,14 +129,30 @@ async function impersonated(user: UserInfo, request: IncomingMessage, authorize:
 }
 
 async function mustImpersonate(
-  user: UserInfo, authorize: Options["authorize"], resource: string, name: string, namespace = "", group = "", subresource = "",
+  user: UserInfo,
+  authorize: Options["authorize"],
+  resource: string,
+  name: string,
+  namespace = "",
+  group = "",
+  subresource = "",
 ): Promise<void> {
-  const decision = await authorize(user, { verb: "impersonate", resource, group, version: "v1", subresource, namespace, name, path: "" });
+  const decision = await authorize(user, {
+    verb: "impersonate",
+    resource,
+    group,
+    version: "v1",
+    subresource,
+    namespace,
+    name,
+    path: "",
+  });
   if (decision.allowed) return;
   const where = namespace ? `in the namespace "${namespace}"` : "at the cluster scope";
   const qualified = group ? `${resource}.${group}` : resource;
   throw new ApiError(
-    403, "Forbidden",
+    403,
+    "Forbidden",
     `${qualified} "${name}" is forbidden: User "${user.username}" cannot impersonate resource "${resource}" in API group "${group}" ${where}`,
     { name, ...(group ? { group } : {}), kind: resource },
   );

@@ -10,44 +10,79 @@ import { Rbac } from "./rbac.ts";
 
 const group = "rbac.authorization.k8s.io";
 const role = (kind: string, name: string, rules: object[], more: object = {}, namespace?: string): ApiObject =>
-  ({ apiVersion: `${group}/v1`, kind, metadata: { name, ...(namespace ? { namespace } : {}) }, rules, ...more }) as unknown as ApiObject;
+  ({
+    apiVersion: `${group}/v1`,
+    kind,
+    metadata: { name, ...(namespace ? { namespace } : {}) },
+    rules,
+    ...more,
+  }) as unknown as ApiObject;
 const binding = (kind: string, to: [string, string], subjects: object[], namespace?: string): ApiObject =>
   role(kind, `b-${to[1]}`, [], { roleRef: { kind: to[0], name: to[1] }, subjects }, namespace);
 
 const stored: Record<string, ApiObject[]> = {
   [`${group}/clusterroles`]: [
-    { ...role("ClusterRole", "view", []), aggregationRule: { clusterRoleSelectors: [{ matchLabels: { "to-view": "true" } }] } },
-    { ...role("ClusterRole", "part", [{ verbs: ["get"], apiGroups: [""], resources: ["pods", "pods/log"] }]), metadata: { name: "part", labels: { "to-view": "true" } } },
+    {
+      ...role("ClusterRole", "view", []),
+      aggregationRule: { clusterRoleSelectors: [{ matchLabels: { "to-view": "true" } }] },
+    },
+    {
+      ...role("ClusterRole", "part", [{ verbs: ["get"], apiGroups: [""], resources: ["pods", "pods/log"] }]),
+      metadata: { name: "part", labels: { "to-view": "true" } },
+    },
     role("ClusterRole", "scaler", [{ verbs: ["update"], apiGroups: ["apps"], resources: ["*/scale"] }]),
     role("ClusterRole", "metrics", [{ verbs: ["get"], nonResourceURLs: ["/metrics/*"] }]),
   ],
   [`${group}/roles`]: [
-    role("Role", "one-secret", [{ verbs: ["get"], apiGroups: [""], resources: ["secrets"], resourceNames: ["db"] }], {}, "shop"),
+    role(
+      "Role",
+      "one-secret",
+      [{ verbs: ["get"], apiGroups: [""], resources: ["secrets"], resourceNames: ["db"] }],
+      {},
+      "shop",
+    ),
   ],
   [`${group}/clusterrolebindings`]: [
     binding("ClusterRoleBinding", ["ClusterRole", "scaler"], [{ kind: "Group", name: "ops" }]),
     binding("ClusterRoleBinding", ["ClusterRole", "metrics"], [{ kind: "User", name: "prom" }]),
   ],
   [`${group}/rolebindings`]: [
-    binding("RoleBinding", ["ClusterRole", "view"], [{ kind: "ServiceAccount", name: "web", namespace: "shop" }], "shop"),
+    binding(
+      "RoleBinding",
+      ["ClusterRole", "view"],
+      [{ kind: "ServiceAccount", name: "web", namespace: "shop" }],
+      "shop",
+    ),
     binding("RoleBinding", ["Role", "one-secret"], [{ kind: "User", name: "ann" }], "shop"),
   ],
   "/pods": [
     {
-      apiVersion: "v1", kind: "Pod", metadata: { name: "p", namespace: "shop" },
-      spec: { nodeName: "n1", serviceAccountName: "web", volumes: [{ name: "c", configMap: { name: "settings" } }], containers: [] },
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "p", namespace: "shop" },
+      spec: {
+        nodeName: "n1",
+        serviceAccountName: "web",
+        volumes: [{ name: "c", configMap: { name: "settings" } }],
+        containers: [],
+      },
     },
   ],
 };
 const objects: ObjectReader = {
-  get: (storage, namespace, name) => stored[storage]?.find((o) => o.metadata.name === name && (o.metadata.namespace ?? "") === namespace),
+  get: (storage, namespace, name) =>
+    stored[storage]?.find((o) => o.metadata.name === name && (o.metadata.namespace ?? "") === namespace),
   list: (storage) => stored[storage] ?? [],
   subscribe: () => () => {},
   revision: () => 1,
 };
-const policies: Record<string, AccessPolicy[]> = { viewer: [{ name: "AmazonEKSViewPolicy", namespaces: ["team-*"] }], root: [{ name: "AmazonEKSClusterAdminPolicy", namespaces: [] }] };
+const policies: Record<string, AccessPolicy[]> = {
+  viewer: [{ name: "AmazonEKSViewPolicy", namespaces: ["team-*"] }],
+  root: [{ name: "AmazonEKSClusterAdminPolicy", namespaces: [] }],
+};
 const authorize = createAuthorizer({
-  rbac: new Rbac(objects), nodes: new NodeGraph(objects),
+  rbac: new Rbac(objects),
+  nodes: new NodeGraph(objects),
   entries: { policiesOf: (name: string) => policies[name] ?? [] } as unknown as AccessEntries,
 });
 
@@ -60,7 +95,10 @@ function attributes(text: string): RequestAttributes {
   return { ...empty, group: apiGroup, resource, subresource, namespace: namespace === "-" ? "" : namespace, name };
 }
 
-const user = (username: string, ...groups: string[]): UserInfo => ({ username, groups: [...groups, "system:authenticated"] });
+const user = (username: string, ...groups: string[]): UserInfo => ({
+  username,
+  groups: [...groups, "system:authenticated"],
+});
 const node = user("system:node:n1", "system:nodes");
 const anonymous: UserInfo = { username: "system:anonymous", groups: ["system:unauthenticated"] };
 
@@ -105,20 +143,30 @@ for (const [who, what, allowed] of cases) {
 
 test("referencesOf finds what a kubelet must read for a pod", () => {
   const refs = referencesOf({
-    apiVersion: "v1", kind: "Pod", metadata: { name: "p", namespace: "n" },
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: "p", namespace: "n" },
     spec: {
-      serviceAccountName: "sa", imagePullSecrets: [{ name: "pull" }],
+      serviceAccountName: "sa",
+      imagePullSecrets: [{ name: "pull" }],
       initContainers: [{ env: [{ name: "A", valueFrom: { secretKeyRef: { name: "s1", key: "k" } } }] }],
       containers: [{ envFrom: [{ configMapRef: { name: "c1" } }] }],
       volumes: [
-        { name: "a", secret: { secretName: "s2" } }, { name: "b", persistentVolumeClaim: { claimName: "pvc" } },
+        { name: "a", secret: { secretName: "s2" } },
+        { name: "b", persistentVolumeClaim: { claimName: "pvc" } },
         { name: "c", projected: { sources: [{ configMap: { name: "c2" } }, { secret: { name: "s3" } }] } },
       ],
     },
   });
   assert.deepEqual([...refs].sort(), [
-    "configmaps/n/c1", "configmaps/n/c2", "persistentvolumeclaims/n/pvc", "secrets/n/pull", "secrets/n/s1", "secrets/n/s2",
-    "secrets/n/s3", "serviceaccounts/n/sa",
+    "configmaps/n/c1",
+    "configmaps/n/c2",
+    "persistentvolumeclaims/n/pvc",
+    "secrets/n/pull",
+    "secrets/n/s1",
+    "secrets/n/s2",
+    "secrets/n/s3",
+    "serviceaccounts/n/sa",
   ]);
 });
 

@@ -7,7 +7,8 @@ import { ruleAllows, type PolicyRule, type Rbac } from "./rbac.ts";
 type Parts = { readonly rbac: Rbac; readonly nodes: NodeGraph; readonly entries: AccessEntries };
 
 /** What anyone may read, with or without a name: health, version, and the public keys of tokens. */
-const publicPaths = /^\/(?:healthz|livez|readyz|version)(?:\/|$)|^\/\.well-known\/openid-configuration$|^\/openid\/v1\/jwks$/;
+const publicPaths =
+  /^\/(?:healthz|livez|readyz|version)(?:\/|$)|^\/\.well-known\/openid-configuration$|^\/openid\/v1\/jwks$/;
 /** What anyone with a name may read: discovery and schemas (upstream's system:discovery). */
 const discoveryPaths = /^\/(?:api|apis|openapi)(?:\/|$)/;
 const everything: readonly PolicyRule[] = [
@@ -41,7 +42,8 @@ function decide(user: UserInfo, asked: RequestAttributes, parts: Parts): Decisio
 
 function allowedByPolicy(user: UserInfo, asked: RequestAttributes, { entries, rbac }: Parts): boolean {
   return entries.policiesOf(user.username).some((policy) => {
-    if (policy.namespaces.length && !policy.namespaces.some((pattern) => matchesNamespace(pattern, asked.namespace))) return false;
+    if (policy.namespaces.length && !policy.namespaces.some((pattern) => matchesNamespace(pattern, asked.namespace)))
+      return false;
     return rulesOfPolicy(policy, rbac).some((rule) => ruleAllows(rule, asked));
   });
 }

@@ -22,13 +22,24 @@ const clusterHeader = "x-k8s-aws-id";
 const tokenLifeMs = 15 * 60_000;
 const stsTimeoutMs = 5_000;
 const allowedParameters = new Set([
-  "action", "version", "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-security-token",
-  "x-amz-signature", "x-amz-signedheaders", "x-amz-user-agent",
+  "action",
+  "version",
+  "x-amz-algorithm",
+  "x-amz-credential",
+  "x-amz-date",
+  "x-amz-expires",
+  "x-amz-security-token",
+  "x-amz-signature",
+  "x-amz-signedheaders",
+  "x-amz-user-agent",
 ]);
 
 export class EksTokens {
   readonly #options: Options;
-  readonly #identities = new Map<string, { readonly until: number; readonly identity: Promise<CallerIdentity | undefined> }>();
+  readonly #identities = new Map<
+    string,
+    { readonly until: number; readonly identity: Promise<CallerIdentity | undefined> }
+  >();
 
   constructor(options: Options) {
     this.#options = options;
@@ -65,7 +76,13 @@ export class EksTokens {
     return new Promise((resolve) => {
       const call = httpsRequest(
         {
-          host: sts.connect.address, port: sts.connect.port, servername: host, ca, path, method: "GET", agent: false,
+          host: sts.connect.address,
+          port: sts.connect.port,
+          servername: host,
+          ca,
+          path,
+          method: "GET",
+          agent: false,
           headers: { host, [clusterHeader]: clusterName, accept: "application/json" },
           timeout: stsTimeoutMs,
         },
@@ -75,7 +92,8 @@ export class EksTokens {
           response.on("data", (chunk: string) => (body += chunk));
           response.on("end", () => {
             const identity = response.statusCode === 200 ? parseIdentity(body) : undefined;
-            if (!identity) log.warn("STS did not accept an EKS token", { status: response.statusCode, body: body.slice(0, 300) });
+            if (!identity)
+              log.warn("STS did not accept an EKS token", { status: response.statusCode, body: body.slice(0, 300) });
             resolve(identity);
           });
           response.on("error", () => resolve(undefined));
@@ -96,7 +114,10 @@ type Checked =
   | { readonly ok: false; readonly why: string };
 
 /** Pure: is this a URL we may call, and until when is it good. */
-export function checkToken(token: string, expected: { clusterName: string; region: string; sts: { host: string }; now: number }): Checked {
+export function checkToken(
+  token: string,
+  expected: { clusterName: string; region: string; sts: { host: string }; now: number },
+): Checked {
   const no = (why: string): Checked => ({ ok: false, why });
   let url: URL;
   try {

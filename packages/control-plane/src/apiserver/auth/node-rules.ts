@@ -62,7 +62,8 @@ export class NodeGraph {
     if (this.#pods) return this.#pods;
     const pods = new Map<string, TrackedPod>();
     this.#pods = pods;
-    const set = (pod: ApiObject) => pods.set(keyOf(pod), { node: pod["spec"]?.nodeName ?? "", refs: referencesOf(pod) });
+    const set = (pod: ApiObject) =>
+      pods.set(keyOf(pod), { node: pod["spec"]?.nodeName ?? "", refs: referencesOf(pod) });
     this.#objects.subscribe("/pods", ({ type, object }) => {
       if (type === "DELETED") pods.delete(keyOf(object));
       else set(object);
@@ -84,7 +85,11 @@ export function referencesOf(pod: ApiObject): Set<string> {
   };
   add("serviceaccounts", spec.serviceAccountName);
   for (const secret of spec.imagePullSecrets ?? []) add("secrets", secret.name);
-  for (const container of [...(spec.containers ?? []), ...(spec.initContainers ?? []), ...(spec.ephemeralContainers ?? [])]) {
+  for (const container of [
+    ...(spec.containers ?? []),
+    ...(spec.initContainers ?? []),
+    ...(spec.ephemeralContainers ?? []),
+  ]) {
     for (const { valueFrom } of container.env ?? []) {
       add("secrets", valueFrom?.secretKeyRef?.name);
       add("configmaps", valueFrom?.configMapKeyRef?.name);
@@ -130,17 +135,27 @@ export function authorizeNode(node: string, asked: RequestAttributes, graph: Nod
       if (verb === "create") return { allowed: true };
       return own(verb === "delete" && graph.nodeOf(namespace, name) === node, "delete pods bound to it");
     case "/pods/status":
-      return own(["update", "patch"].includes(verb) && graph.nodeOf(namespace, name) === node, "change pods bound to it");
+      return own(
+        ["update", "patch"].includes(verb) && graph.nodeOf(namespace, name) === node,
+        "change pods bound to it",
+      );
     case "coordination.k8s.io/leases":
-      return own(namespace === "kube-node-lease" && (name === node || verb === "create"), "use its own Lease in kube-node-lease");
+      return own(
+        namespace === "kube-node-lease" && (name === node || verb === "create"),
+        "use its own Lease in kube-node-lease",
+      );
     case "storage.k8s.io/csinodes":
-      return own(["get", "create", "update", "patch", "delete"].includes(verb) && (name === node || verb === "create"), "use its own CSINode");
+      return own(
+        ["get", "create", "update", "patch", "delete"].includes(verb) && (name === node || verb === "create"),
+        "use its own CSINode",
+      );
     case "/serviceaccounts/token":
     case "/serviceaccounts":
       return related(verb === "create" || verb === "get", node, `serviceaccounts/${namespace}/${name}`, graph);
     case "/secrets":
     case "/configmaps":
-      if (name === "" && verb !== "get") return relatedList(read.includes(verb), node, `${resource}/${namespace}/`, graph);
+      if (name === "" && verb !== "get")
+        return relatedList(read.includes(verb), node, `${resource}/${namespace}/`, graph);
       return related(read.includes(verb), node, `${resource}/${namespace}/${name}`, graph);
     case "/persistentvolumeclaims":
       return related(verb === "get", node, `persistentvolumeclaims/${namespace}/${name}`, graph);

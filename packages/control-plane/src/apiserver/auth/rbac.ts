@@ -60,12 +60,17 @@ export class Rbac {
 }
 
 function compile(
-  clusterRoleObjects: readonly ApiObject[], roleObjects: readonly ApiObject[],
-  clusterBindings: readonly ApiObject[], bindings: readonly ApiObject[],
+  clusterRoleObjects: readonly ApiObject[],
+  roleObjects: readonly ApiObject[],
+  clusterBindings: readonly ApiObject[],
+  bindings: readonly ApiObject[],
 ): Compiled {
   const clusterRoles = new Map<string, readonly PolicyRule[]>();
-  for (const role of clusterRoleObjects) clusterRoles.set(role.metadata.name, rulesOf(role, clusterRoleObjects, new Set()));
-  const roles = new Map(roleObjects.map((role) => [`${role.metadata.namespace}/${role.metadata.name}`, role["rules"] ?? []]));
+  for (const role of clusterRoleObjects)
+    clusterRoles.set(role.metadata.name, rulesOf(role, clusterRoleObjects, new Set()));
+  const roles = new Map(
+    roleObjects.map((role) => [`${role.metadata.namespace}/${role.metadata.name}`, role["rules"] ?? []]),
+  );
   const bySubject = new Map<string, Map<string, Binding[]>>();
   for (const binding of [...clusterBindings, ...bindings]) {
     const namespace = binding.metadata.namespace ?? "";
@@ -73,9 +78,10 @@ function compile(
     const rules = ref.kind === "ClusterRole" ? clusterRoles.get(ref.name) : roles.get(`${namespace}/${ref.name}`);
     if (!rules) continue;
     for (const subject of binding["subjects"] ?? []) {
-      const key = subject.kind === "ServiceAccount"
-        ? `User system:serviceaccount:${subject.namespace ?? namespace}:${subject.name}`
-        : `${subject.kind} ${subject.name}`;
+      const key =
+        subject.kind === "ServiceAccount"
+          ? `User system:serviceaccount:${subject.namespace ?? namespace}:${subject.name}`
+          : `${subject.kind} ${subject.name}`;
       const places = bySubject.get(key) ?? new Map<string, Binding[]>();
       bySubject.set(key, places);
       const place = places.get(namespace) ?? [];
@@ -91,7 +97,9 @@ function rulesOf(role: ApiObject, all: readonly ApiObject[], seen: Set<string>):
   if (selectors.length === 0 || seen.has(role.metadata.name)) return role["rules"] ?? [];
   seen.add(role.metadata.name);
   return all
-    .filter((other) => other !== role && selectors.some((selector) => matchesLabelSelector(selector, other.metadata.labels)))
+    .filter(
+      (other) => other !== role && selectors.some((selector) => matchesLabelSelector(selector, other.metadata.labels)),
+    )
     .flatMap((other) => rulesOf(other, all, seen));
 }
 
@@ -103,8 +111,8 @@ function subjectsOf(user: UserInfo): string[] {
 export function ruleAllows(rule: PolicyRule, asked: RequestAttributes): boolean {
   if (!matches(rule.verbs, asked.verb)) return false;
   if (asked.resource === "") {
-    return (rule.nonResourceURLs ?? []).some((url) =>
-      url === "*" || url === asked.path || (url.endsWith("*") && asked.path.startsWith(url.slice(0, -1))),
+    return (rule.nonResourceURLs ?? []).some(
+      (url) => url === "*" || url === asked.path || (url.endsWith("*") && asked.path.startsWith(url.slice(0, -1))),
     );
   }
   if (!matches(rule.apiGroups ?? [], asked.group)) return false;
@@ -114,8 +122,9 @@ export function ruleAllows(rule: PolicyRule, asked: RequestAttributes): boolean 
 
 function resourceMatches(resources: readonly string[], asked: RequestAttributes): boolean {
   const full = asked.subresource === "" ? asked.resource : `${asked.resource}/${asked.subresource}`;
-  return resources.some((resource) =>
-    resource === "*" || resource === full || (asked.subresource !== "" && resource === `*/${asked.subresource}`),
+  return resources.some(
+    (resource) =>
+      resource === "*" || resource === full || (asked.subresource !== "" && resource === `*/${asked.subresource}`),
   );
 }
 

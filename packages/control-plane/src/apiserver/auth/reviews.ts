@@ -47,19 +47,34 @@ function answer(object: ApiObject, status: object): ApiObject {
 
 function checkSubject(info: ResourceInfo, spec: Stored, namespace: string): void {
   if (!spec.resourceAttributes === !spec.nonResourceAttributes) {
-    throw invalid(info, "", [{
-      type: "Invalid", field: "spec.resourceAttributes", value: spec.resourceAttributes ?? null,
-      detail: "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-    }]);
+    throw invalid(info, "", [
+      {
+        type: "Invalid",
+        field: "spec.resourceAttributes",
+        value: spec.resourceAttributes ?? null,
+        detail: "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+      },
+    ]);
   }
   if (!spec.user && !spec.groups?.length) {
-    throw invalid(info, "", [{ type: "Invalid", field: "spec.user", value: spec.user ?? "", detail: "at least one of user or group must be specified" }]);
+    throw invalid(info, "", [
+      {
+        type: "Invalid",
+        field: "spec.user",
+        value: spec.user ?? "",
+        detail: "at least one of user or group must be specified",
+      },
+    ]);
   }
   if (info.kind === "LocalSubjectAccessReview" && spec.resourceAttributes?.namespace !== namespace) {
-    throw invalid(info, "", [{
-      type: "Invalid", field: "spec.resourceAttributes.namespace", value: spec.resourceAttributes?.namespace ?? "",
-      detail: "must match metadata.namespace",
-    }]);
+    throw invalid(info, "", [
+      {
+        type: "Invalid",
+        field: "spec.resourceAttributes.namespace",
+        value: spec.resourceAttributes?.namespace ?? "",
+        detail: "must match metadata.namespace",
+      },
+    ]);
   }
 }
 
@@ -88,12 +103,19 @@ async function accessStatus(user: UserInfo, spec: Stored, { authorize }: Parts):
 function rulesStatus(user: UserInfo, namespace: string, rbac: Rbac): object {
   const resourceRules: object[] = [];
   const nonResourceRules: object[] = [];
-  const add = (rule: { verbs: readonly string[]; apiGroups?: readonly string[]; resources?: readonly string[]; resourceNames?: readonly string[]; nonResourceURLs?: readonly string[] }) => {
+  const add = (rule: {
+    verbs: readonly string[];
+    apiGroups?: readonly string[];
+    resources?: readonly string[];
+    resourceNames?: readonly string[];
+    nonResourceURLs?: readonly string[];
+  }) => {
     if (rule.resources?.length) {
       const { verbs, apiGroups = [], resources, resourceNames } = rule;
       resourceRules.push({ verbs, apiGroups, resources, ...(resourceNames?.length ? { resourceNames } : {}) });
     }
-    if (rule.nonResourceURLs?.length) nonResourceRules.push({ verbs: rule.verbs, nonResourceURLs: rule.nonResourceURLs });
+    if (rule.nonResourceURLs?.length)
+      nonResourceRules.push({ verbs: rule.verbs, nonResourceURLs: rule.nonResourceURLs });
   };
   if (user.groups.includes("system:masters")) {
     add({ verbs: ["*"], apiGroups: ["*"], resources: ["*"] });

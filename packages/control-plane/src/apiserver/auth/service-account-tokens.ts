@@ -2,7 +2,16 @@
  * Service-account tokens: JWTs (RS256, as EKS) signed with a key kept in the state folder, so that tokens outlive a restart;
  * and the OIDC documents by which others (IRSA) verify them. A token is good while its account, and the pod it is bound to, live.
  */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID, sign, verify, type KeyObject } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomUUID,
+  sign,
+  verify,
+  type KeyObject,
+} from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { badRequest, conflict, invalid, notFound, type FieldError } from "../api-error.ts";
@@ -10,10 +19,21 @@ import { kubernetesTime, type ApiObject } from "../api-object.ts";
 import type { HttpAnswer, HttpQuestion, ObjectReader, UserInfo } from "../seams.ts";
 import { withAuthenticated } from "./authenticate.ts";
 
-type Options = { readonly stateDir: string; readonly issuer: string; readonly objects: ObjectReader; readonly now: () => number };
+type Options = {
+  readonly stateDir: string;
+  readonly issuer: string;
+  readonly objects: ObjectReader;
+  readonly now: () => number;
+};
 type Bound = { name: string; uid: string };
 type Claims = {
-  aud: string[]; exp: number; iat: number; nbf: number; iss: string; jti: string; sub: string;
+  aud: string[];
+  exp: number;
+  iat: number;
+  nbf: number;
+  iss: string;
+  jti: string;
+  sub: string;
   "kubernetes.io": { namespace: string; serviceaccount: Bound; pod?: Bound; secret?: Bound; node?: Bound };
 };
 
@@ -35,7 +55,9 @@ export class ServiceAccountTokens {
     this.#options = options;
     this.#key = loadKey(join(options.stateDir, "service-account.key"));
     this.#publicKey = createPublicKey(this.#key);
-    this.#kid = createHash("sha256").update(this.#publicKey.export({ type: "spki", format: "der" })).digest("base64url");
+    this.#kid = createHash("sha256")
+      .update(this.#publicKey.export({ type: "spki", format: "der" }))
+      .digest("base64url");
     this.audiences = [...new Set([options.issuer, clusterAudience])];
   }
 
@@ -107,10 +129,20 @@ export class ServiceAccountTokens {
     const seconds: number = spec.expirationSeconds ?? 3600;
     const errors: FieldError[] = [];
     if (seconds < minimumSeconds) {
-      errors.push({ type: "Invalid", field: "spec.expirationSeconds", value: seconds, detail: "may not specify a duration less than 10 minutes" });
+      errors.push({
+        type: "Invalid",
+        field: "spec.expirationSeconds",
+        value: seconds,
+        detail: "may not specify a duration less than 10 minutes",
+      });
     }
     if (seconds > 2 ** 32) {
-      errors.push({ type: "Invalid", field: "spec.expirationSeconds", value: seconds, detail: "may not specify a duration larger than 2^32 seconds" });
+      errors.push({
+        type: "Invalid",
+        field: "spec.expirationSeconds",
+        value: seconds,
+        detail: "may not specify a duration larger than 2^32 seconds",
+      });
     }
     if (errors.length) throw invalid({ group: "authentication.k8s.io", kind: "TokenRequest" }, "", errors);
     const audiences: string[] = spec.audiences?.length ? spec.audiences : [this.#options.issuer];
@@ -139,7 +171,10 @@ export class ServiceAccountTokens {
     };
   }
 
-  #bound(account: ApiObject, ref: { kind?: string; name?: string; uid?: string } | null | undefined): Partial<Claims["kubernetes.io"]> {
+  #bound(
+    account: ApiObject,
+    ref: { kind?: string; name?: string; uid?: string } | null | undefined,
+  ): Partial<Claims["kubernetes.io"]> {
     if (!ref) return {};
     const namespace = account.metadata.namespace ?? "";
     const plural = ({ Pod: "pods", Secret: "secrets", Node: "nodes" } as Record<string, string>)[ref.kind ?? ""];
@@ -149,13 +184,19 @@ export class ServiceAccountTokens {
     if (!object) throw notFound({ group: "", plural }, name);
     const uid = object.metadata.uid ?? "";
     if (ref.uid && ref.uid !== uid) {
-      throw conflict({ group: "", plural }, name, `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`);
+      throw conflict(
+        { group: "", plural },
+        name,
+        `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`,
+      );
     }
     if (plural === "secrets") return { secret: { name, uid } };
     if (plural === "nodes") return { node: { name, uid } };
     const owner: string = object["spec"]?.serviceAccountName ?? "default";
     if (owner !== account.metadata.name) {
-      throw badRequest(`cannot bind token for serviceaccount "${account.metadata.name}" to pod running with different serviceaccount name.`);
+      throw badRequest(
+        `cannot bind token for serviceaccount "${account.metadata.name}" to pod running with different serviceaccount name.`,
+      );
     }
     const nodeName: string | undefined = object["spec"]?.nodeName;
     const node = nodeName ? this.#options.objects.get("/nodes", "", nodeName) : undefined;
@@ -178,12 +219,20 @@ export class ServiceAccountTokens {
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: ["RS256"],
       });
-      return { status: 200, headers: { "content-type": "application/json", "cache-control": "public, max-age=3600" }, body };
+      return {
+        status: 200,
+        headers: { "content-type": "application/json", "cache-control": "public, max-age=3600" },
+        body,
+      };
     }
     if (question.path === "/openid/v1/jwks") {
       const { n, e } = this.#publicKey.export({ format: "jwk" });
       const body = JSON.stringify({ keys: [{ use: "sig", kty: "RSA", kid: this.#kid, alg: "RS256", n, e }] });
-      return { status: 200, headers: { "content-type": "application/jwk-set+json", "cache-control": "public, max-age=3600" }, body };
+      return {
+        status: 200,
+        headers: { "content-type": "application/jwk-set+json", "cache-control": "public, max-age=3600" },
+        body,
+      };
     }
     return undefined;
   }

@@ -17,6 +17,7 @@ export async function bootstrap(context: ServerContext, service: { address: stri
   for (const [storage, objects] of Object.entries(bootstrapRbac))
     for (const object of objects) await ensure(context, storage, structuredClone(object));
   await ensureConfigMaps(context);
+  await ensureServiceRange(context);
   await ensureKubernetesService(context, service);
   keepNamespaceDefaults(context);
 }
@@ -74,6 +75,12 @@ async function ensureConfigMaps(context: ServerContext): Promise<void> {
       "requestheader-username-headers": '["X-Remote-User"]',
     },
   });
+}
+
+/** The ServiceCIDR object that tells proxies which addresses can only be Services. */
+async function ensureServiceRange(context: ServerContext): Promise<void> {
+  const cidrs = [context.settings.serviceCidr];
+  await ensure(context, "networking.k8s.io/servicecidrs", { metadata: { name: "kubernetes" }, spec: { cidrs } });
 }
 
 async function ensureKubernetesService(

@@ -40,8 +40,14 @@ class NamedFormat {
 }
 
 const named: Readonly<Record<string, string>> = {
-  dns1123Label: "k8s-short-name", dns1123Subdomain: "k8s-long-name", dns1035Label: "k8s-short-name", uuid: "uuid",
-  date: "date", datetime: "date-time", uri: "uri", byte: "byte",
+  dns1123Label: "k8s-short-name",
+  dns1123Subdomain: "k8s-long-name",
+  dns1035Label: "k8s-short-name",
+  uuid: "uuid",
+  date: "date",
+  datetime: "date-time",
+  uri: "uri",
+  byte: "byte",
 };
 const labelProblem =
   "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
@@ -54,7 +60,11 @@ export function celEnvironment(): Environment {
 }
 
 function build(): Environment {
-  const env = new Environment({ unlistedVariablesAreDyn: true, homogeneousAggregateLiterals: false, enableOptionalTypes: true });
+  const env = new Environment({
+    unlistedVariablesAreDyn: true,
+    homogeneousAggregateLiterals: false,
+    enableOptionalTypes: true,
+  });
   env.registerType("IP", Ip);
   env.registerType("CIDR", Cidr);
   env.registerType("URL", Url);
@@ -93,14 +103,17 @@ function build(): Environment {
   add("Quantity.asApproximateFloat(): double", (a: Quantity) => a.value);
   add("string.find(string): string", (text: string, pattern: string) => patternOf(pattern).exec(text)?.[0] ?? "");
   add("string.findAll(string): list<string>", (text: string, pattern: string) =>
-    [...text.matchAll(new RegExp(patternOf(pattern).source, "gu"))].map((match) => match[0]));
+    [...text.matchAll(new RegExp(patternOf(pattern).source, "gu"))].map((match) => match[0]),
+  );
   add("string.replace(string, string): string", (text: string, from: string, to: string) => text.split(from).join(to));
   add("string.lowerAscii(): string", (text: string) => text.toLowerCase());
   add("string.upperAscii(): string", (text: string) => text.toUpperCase());
   add("string.trim(): string", (text: string) => text.trim());
   add("string.charAt(int): string", (text: string, at: bigint) => text.charAt(Number(at)));
   add("list.isSorted(): bool", (list: Stored[]) => list.every((item, i) => i === 0 || list[i - 1] <= item));
-  add("list.sum(): dyn", (list: Stored[]) => list.reduce((sum, item) => sum + item, typeof list[0] === "number" ? 0 : 0n));
+  add("list.sum(): dyn", (list: Stored[]) =>
+    list.reduce((sum, item) => sum + item, typeof list[0] === "number" ? 0 : 0n),
+  );
   add("list.min(): dyn", (list: Stored[]) => list.reduce((a, b) => (b < a ? b : a)));
   add("list.max(): dyn", (list: Stored[]) => list.reduce((a, b) => (b > a ? b : a)));
   add("list.indexOf(dyn): int", (list: Stored[], item: unknown) => BigInt(list.indexOf(item)));
@@ -108,10 +121,17 @@ function build(): Environment {
   // Set operations are `sets.contains(a, b)`: a receiver of a type that only this constant has.
   env.registerType("SetLibrary", SetLibrary);
   env.registerConstant("sets", "SetLibrary", new SetLibrary());
-  add("SetLibrary.contains(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) => b.every((item) => a.includes(item)));
-  add("SetLibrary.intersects(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) => b.some((item) => a.includes(item)));
-  add("SetLibrary.equivalent(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) =>
-    a.every((item) => b.includes(item)) && b.every((item) => a.includes(item)));
+  add("SetLibrary.contains(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) =>
+    b.every((item) => a.includes(item)),
+  );
+  add("SetLibrary.intersects(list, list): bool", (_: unknown, a: Stored[], b: Stored[]) =>
+    b.some((item) => a.includes(item)),
+  );
+  add(
+    "SetLibrary.equivalent(list, list): bool",
+    (_: unknown, a: Stored[], b: Stored[]) =>
+      a.every((item) => b.includes(item)) && b.every((item) => a.includes(item)),
+  );
   env.registerType("FormatLibrary", FormatLibrary);
   env.registerConstant("format", "FormatLibrary", new FormatLibrary());
   for (const name of Object.keys(named)) add(`FormatLibrary.${name}(): NamedFormat`, () => new NamedFormat(name));
@@ -125,7 +145,9 @@ class FormatLibrary {}
 function formatProblems(format: NamedFormat, text: string): unknown {
   const env = celEnvironment();
   if (hasFormat(named[format.name]!, text)) return env.evaluate("optional.none()");
-  return env.evaluate("optional.of([problem])", { problem: format.name === "dns1123Label" ? labelProblem : `must be a valid ${format.name}` });
+  return env.evaluate("optional.of([problem])", {
+    problem: format.name === "dns1123Label" ? labelProblem : `must be a valid ${format.name}`,
+  });
 }
 
 function succeeds(run: () => unknown): boolean {

@@ -19,7 +19,10 @@ type Rule = {
 const compiled = new Map<string, ParseResult>();
 const holding = new WeakMap<Schema, boolean>();
 const reasons: Readonly<Record<string, FieldErrorType>> = {
-  FieldValueInvalid: "Invalid", FieldValueForbidden: "Forbidden", FieldValueRequired: "Required", FieldValueDuplicate: "Duplicate",
+  FieldValueInvalid: "Invalid",
+  FieldValueForbidden: "Forbidden",
+  FieldValueRequired: "Required",
+  FieldValueDuplicate: "Duplicate",
 };
 
 /** The broken rules of `value` and everything below it. */
@@ -64,12 +67,20 @@ function walk(value: unknown, schema: Schema, path: string, old: unknown, errors
   }
   if (Array.isArray(value)) {
     const correlate = correlator(schema, old);
-    for (const [index, item] of value.entries()) walk(item, schema["items"] ?? {}, `${path}[${index}]`, correlate(item), errors);
+    for (const [index, item] of value.entries())
+      walk(item, schema["items"] ?? {}, `${path}[${index}]`, correlate(item), errors);
   } else if (typeof value === "object") {
     const before = old !== null && typeof old === "object" ? (old as Record<string, unknown>) : undefined;
     for (const [name, property] of Object.entries(value)) {
       const next = propertySchema(schema, name);
-      if (next) walk(property, next, join(path, name, !Object.hasOwn(schema["properties"] ?? {}, name)), before?.[name], errors);
+      if (next)
+        walk(
+          property,
+          next,
+          join(path, name, !Object.hasOwn(schema["properties"] ?? {}, name)),
+          before?.[name],
+          errors,
+        );
     }
   }
 }
@@ -78,7 +89,9 @@ function evaluate(rule: Rule, self: unknown, oldSelf: unknown, schema: Schema, p
   const context: Record<string, unknown> = { self };
   if (/\boldSelf\b/.test(rule.rule)) {
     if (rule.optionalOldSelf) {
-      context["oldSelf"] = celEnvironment().evaluate(oldSelf === undefined ? "optional.none()" : "optional.of(v)", { v: oldSelf ?? null });
+      context["oldSelf"] = celEnvironment().evaluate(oldSelf === undefined ? "optional.none()" : "optional.of(v)", {
+        v: oldSelf ?? null,
+      });
     } else if (oldSelf === undefined) return undefined;
     else context["oldSelf"] = oldSelf;
   }

@@ -12,9 +12,14 @@ export function acceptNames(crd: ApiObject, others: readonly ApiObject[]): Accep
     if (other["spec"].group !== crd["spec"].group || isOlder(crd, other)) continue;
     const taken = other["spec"].names;
     const plurals = [taken.plural, taken.singular, ...(taken.shortNames ?? [])];
-    const wanted: [string, string][] = [["Plural", names.plural], ["Singular", names.singular], ...(names.shortNames ?? []).map((n: string) => ["ShortNames", n])] as [string, string][];
+    const wanted: [string, string][] = [
+      ["Plural", names.plural],
+      ["Singular", names.singular],
+      ...(names.shortNames ?? []).map((n: string) => ["ShortNames", n]),
+    ] as [string, string][];
     for (const [which, name] of wanted) {
-      if (plurals.includes(name)) return { ok: false, reason: `${which}Conflict`, message: `"${name}" is already in use` };
+      if (plurals.includes(name))
+        return { ok: false, reason: `${which}Conflict`, message: `"${name}" is already in use` };
     }
     if ([taken.kind, taken.listKind].includes(names.kind)) {
       return { ok: false, reason: "KindConflict", message: `"${names.kind}" is already in use` };
@@ -33,13 +38,27 @@ export function wantedStatus(crd: ApiObject, others: readonly ApiObject[], now: 
   const accepted = acceptNames(crd, others);
   const status = crd["status"] ?? {};
   const conditions: Stored[] = structuredClone(status.conditions ?? []);
-  set(conditions, now, accepted.ok
-    ? { type: "NamesAccepted", status: "True", reason: "NoConflicts", message: "no conflicts found" }
-    : { type: "NamesAccepted", status: "False", reason: accepted.reason, message: accepted.message });
+  set(
+    conditions,
+    now,
+    accepted.ok
+      ? { type: "NamesAccepted", status: "True", reason: "NoConflicts", message: "no conflicts found" }
+      : { type: "NamesAccepted", status: "False", reason: accepted.reason, message: accepted.message },
+  );
   if (accepted.ok) {
-    set(conditions, now, { type: "Established", status: "True", reason: "InitialNamesAccepted", message: "the initial names have been accepted" });
+    set(conditions, now, {
+      type: "Established",
+      status: "True",
+      reason: "InitialNamesAccepted",
+      message: "the initial names have been accepted",
+    });
   } else if (!conditions.some((condition) => condition.type === "Established" && condition.status === "True")) {
-    set(conditions, now, { type: "Established", status: "False", reason: "NotAccepted", message: "not all names are accepted" });
+    set(conditions, now, {
+      type: "Established",
+      status: "False",
+      reason: "NotAccepted",
+      message: "not all names are accepted",
+    });
   }
   const stored = crd["spec"].versions.find((version: Stored) => version.storage)?.name;
   const wanted = {
@@ -51,8 +70,15 @@ export function wantedStatus(crd: ApiObject, others: readonly ApiObject[], now: 
   return isDeepStrictEqual(wanted, status) ? undefined : wanted;
 }
 
-function set(conditions: Stored[], now: string, condition: { type: string; status: string; reason: string; message: string }): void {
+function set(
+  conditions: Stored[],
+  now: string,
+  condition: { type: string; status: string; reason: string; message: string },
+): void {
   const known = conditions.find((candidate) => candidate.type === condition.type);
   if (!known) conditions.push({ ...condition, lastTransitionTime: now });
-  else Object.assign(known, condition, { lastTransitionTime: known.status === condition.status ? known.lastTransitionTime : now });
+  else
+    Object.assign(known, condition, {
+      lastTransitionTime: known.status === condition.status ? known.lastTransitionTime : now,
+    });
 }

@@ -49,8 +49,11 @@ class CrdController {
   #serve(crd: ApiObject): void {
     const before = this.#served.get(crd.metadata.name);
     // A status update leaves the resources as they are, and with them caches keyed by them.
-    if (before && isDeepStrictEqual(before.crd["spec"], crd["spec"]) && before.crd.metadata.uid === crd.metadata.uid) return;
-    const others = [...this.#served.values()].map(({ crd: other }) => other).filter((other) => other.metadata.name !== crd.metadata.name);
+    if (before && isDeepStrictEqual(before.crd["spec"], crd["spec"]) && before.crd.metadata.uid === crd.metadata.uid)
+      return;
+    const others = [...this.#served.values()]
+      .map(({ crd: other }) => other)
+      .filter((other) => other.metadata.name !== crd.metadata.name);
     const accepted = acceptNames(crd, others);
     this.#served.set(crd.metadata.name, { crd, infos: accepted.ok ? resourcesOf(crd) : [] });
   }
@@ -68,13 +71,21 @@ class CrdController {
   }
 
   async #updateStatus(crd: ApiObject): Promise<void> {
-    const others = [...this.#served.values()].map(({ crd: other }) => other).filter((other) => other.metadata.name !== crd.metadata.name);
+    const others = [...this.#served.values()]
+      .map(({ crd: other }) => other)
+      .filter((other) => other.metadata.name !== crd.metadata.name);
     const now = kubernetesTime(this.#context.now());
     if (!wantedStatus(crd, others, now)) return;
-    await this.#context.writer.update(this.#info, "", crd.metadata.name, (current) => {
-      const status = wantedStatus(current, others, now);
-      return status && { ...current, status };
-    }, "status");
+    await this.#context.writer.update(
+      this.#info,
+      "",
+      crd.metadata.name,
+      (current) => {
+        const status = wantedStatus(current, others, now);
+        return status && { ...current, status };
+      },
+      "status",
+    );
   }
 
   async #remove(crd: ApiObject): Promise<void> {
@@ -85,7 +96,10 @@ class CrdController {
       await this.#empty(crd);
       await this.#context.writer.update(this.#info, "", name, (current) => ({
         ...current,
-        metadata: { ...current.metadata, finalizers: (current.metadata.finalizers ?? []).filter((f) => f !== cleanupFinalizer) },
+        metadata: {
+          ...current.metadata,
+          finalizers: (current.metadata.finalizers ?? []).filter((f) => f !== cleanupFinalizer),
+        },
       }));
     } finally {
       this.#emptying.delete(name);
@@ -109,7 +123,11 @@ class CrdController {
     });
     for (const object of objects.list(key)) {
       await writer.delete(info, object.metadata.namespace ?? "", object.metadata.name).catch((err: unknown) => {
-        log.warn("cannot delete an object of a deleted definition", { crd: crd.metadata.name, object: object.metadata.name, err });
+        log.warn("cannot delete an object of a deleted definition", {
+          crd: crd.metadata.name,
+          object: object.metadata.name,
+          err,
+        });
       });
     }
     await gone;

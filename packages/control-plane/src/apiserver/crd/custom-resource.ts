@@ -10,8 +10,11 @@ import type { Stored } from "../stored.ts";
 const verbs: readonly Verb[] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const objectVerbs = ["get", "patch", "update"];
 const skipped: FieldError = {
-  type: "Invalid", field: "<nil>", value: null,
-  detail: "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+  type: "Invalid",
+  field: "<nil>",
+  value: null,
+  detail:
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
 };
 
 /** Storage key of a definition's objects. */

@@ -16,7 +16,9 @@ export function prune(object: unknown, schema: Schema): string[] {
 
 function pruneValue(value: unknown, schema: Schema, path: string, resource: boolean, removed: string[]): void {
   if (Array.isArray(value)) {
-    if (schema["items"]) for (const [index, item] of value.entries()) pruneValue(item, schema["items"], `${path}[${index}]`, false, removed);
+    if (schema["items"])
+      for (const [index, item] of value.entries())
+        pruneValue(item, schema["items"], `${path}[${index}]`, false, removed);
     return;
   }
   if (value === null || typeof value !== "object") return;
@@ -27,7 +29,8 @@ function pruneValue(value: unknown, schema: Schema, path: string, resource: bool
     if (embedded && embeddedMeta.has(key)) continue;
     const at = path === "" ? key : `${path}.${key}`;
     const property = Object.hasOwn(schema["properties"] ?? {}, key) ? schema["properties"][key] : undefined;
-    const next = property ?? (typeof schema["additionalProperties"] === "object" ? schema["additionalProperties"] : undefined);
+    const next =
+      property ?? (typeof schema["additionalProperties"] === "object" ? schema["additionalProperties"] : undefined);
     if (next) pruneValue(object[key], next, at, false, removed);
     else if (!keepsUnknown && schema["additionalProperties"] !== true) {
       delete object[key];
@@ -46,7 +49,8 @@ export function applyDefaults(value: unknown, schema: Schema): void {
   const object = value as Record<string, unknown>;
   for (const [key, property] of Object.entries<Schema>(schema["properties"] ?? {})) {
     if (object[key] === null && property["nullable"] !== true) delete object[key];
-    if (object[key] === undefined && property["default"] !== undefined) object[key] = structuredClone(property["default"]);
+    if (object[key] === undefined && property["default"] !== undefined)
+      object[key] = structuredClone(property["default"]);
     if (object[key] !== undefined) applyDefaults(object[key], property);
   }
   if (typeof schema["additionalProperties"] === "object") {

@@ -28,7 +28,8 @@ function check(value: unknown, schema: Schema, path: string, old: unknown, error
   if (typeof value === "string") checkString(value, schema, path, errors);
   else if (typeof value === "number") checkNumber(value, schema, path, errors);
   else if (Array.isArray(value)) checkArray(value, schema, path, old, errors);
-  else if (value !== null && typeof value === "object") checkObject(value as Record<string, unknown>, schema, path, old, errors);
+  else if (value !== null && typeof value === "object")
+    checkObject(value as Record<string, unknown>, schema, path, old, errors);
   checkCombinations(value, schema, path, errors);
 }
 
@@ -43,12 +44,22 @@ function checkType(value: unknown, schema: Schema, path: string, errors: FieldEr
   const seen = typeName(value);
   if (schema["x-kubernetes-int-or-string"] === true) {
     if (seen === "integer" || seen === "string") return true;
-    errors.push({ type: "TypeInvalid", field: path, value: seen, detail: `${path} in body must be of type integer,string: "${seen}"` });
+    errors.push({
+      type: "TypeInvalid",
+      field: path,
+      value: seen,
+      detail: `${path} in body must be of type integer,string: "${seen}"`,
+    });
     return false;
   }
   const wanted: string | undefined = schema["type"];
   if (!wanted || wanted === seen || (wanted === "number" && seen === "integer")) return true;
-  errors.push({ type: "TypeInvalid", field: path, value: seen, detail: `${path} in body must be of type ${wanted}: "${seen}"` });
+  errors.push({
+    type: "TypeInvalid",
+    field: path,
+    value: seen,
+    detail: `${path} in body must be of type ${wanted}: "${seen}"`,
+  });
   return false;
 }
 
@@ -58,13 +69,23 @@ function checkString(value: string, schema: Schema, path: string, errors: FieldE
     errors.push({ type: "TooLong", field: path, value, detail: `may not be more than ${schema["maxLength"]} bytes` });
   }
   if (schema["minLength"] != null && length < schema["minLength"]) {
-    errors.push({ type: "Invalid", field: path, value, detail: `${path} in body should be at least ${schema["minLength"]} chars long` });
+    errors.push({
+      type: "Invalid",
+      field: path,
+      value,
+      detail: `${path} in body should be at least ${schema["minLength"]} chars long`,
+    });
   }
   if (schema["pattern"] && !patternOf(schema["pattern"]).test(value)) {
     errors.push({ type: "Invalid", field: path, value, detail: `${path} in body should match '${schema["pattern"]}'` });
   }
   if (schema["format"] && !hasFormat(schema["format"], value)) {
-    errors.push({ type: "Invalid", field: path, value, detail: `${path} in body must be of type ${schema["format"]}: "${value}"` });
+    errors.push({
+      type: "Invalid",
+      field: path,
+      value,
+      detail: `${path} in body must be of type ${schema["format"]}: "${value}"`,
+    });
   }
 }
 
@@ -73,7 +94,11 @@ export function patternOf(source: string): RegExp {
   let pattern = patterns.get(source);
   if (!pattern) {
     const flags = /^\(\?([ims]+)\)/.exec(source);
-    const body = source.slice(flags?.[0].length ?? 0).replace(/\\A/g, "^").replace(/\\z/g, "$").replace(/\(\?P</g, "(?<");
+    const body = source
+      .slice(flags?.[0].length ?? 0)
+      .replace(/\\A/g, "^")
+      .replace(/\\z/g, "$")
+      .replace(/\(\?P</g, "(?<");
     try {
       pattern = new RegExp(body, `u${flags?.[1] ?? ""}`);
     } catch {
@@ -86,7 +111,8 @@ export function patternOf(source: string): RegExp {
 }
 
 function checkNumber(value: number, schema: Schema, path: string, errors: FieldError[]): void {
-  const fail = (what: string) => errors.push({ type: "Invalid", field: path, value, detail: `${path} in body should be ${what}` });
+  const fail = (what: string) =>
+    errors.push({ type: "Invalid", field: path, value, detail: `${path} in body should be ${what}` });
   const { minimum, maximum, multipleOf } = schema;
   if (minimum != null && (schema["exclusiveMinimum"] ? value <= minimum : value < minimum)) {
     fail(schema["exclusiveMinimum"] ? `greater than ${minimum}` : `greater than or equal to ${minimum}`);
@@ -102,10 +128,20 @@ function checkNumber(value: number, schema: Schema, path: string, errors: FieldE
 
 function checkArray(value: unknown[], schema: Schema, path: string, old: unknown, errors: FieldError[]): void {
   if (schema["maxItems"] != null && value.length > schema["maxItems"]) {
-    errors.push({ type: "TooMany", field: path, value: value.length, detail: `must have at most ${schema["maxItems"]} items` });
+    errors.push({
+      type: "TooMany",
+      field: path,
+      value: value.length,
+      detail: `must have at most ${schema["maxItems"]} items`,
+    });
   }
   if (schema["minItems"] != null && value.length < schema["minItems"]) {
-    errors.push({ type: "Invalid", field: path, value: value.length, detail: `${path} in body should have at least ${schema["minItems"]} items` });
+    errors.push({
+      type: "Invalid",
+      field: path,
+      value: value.length,
+      detail: `${path} in body should have at least ${schema["minItems"]} items`,
+    });
   }
   if (schema["uniqueItems"] && new Set(value.map((item) => JSON.stringify(item))).size < value.length) {
     errors.push({ type: "Invalid", field: path, value, detail: `${path} in body shouldn't contain duplicates` });
@@ -141,13 +177,29 @@ export function correlator(schema: Schema, old: unknown): (item: unknown) => unk
   return (item) => byKey.get(JSON.stringify(keyOf(item, keys)));
 }
 
-function checkObject(value: Record<string, unknown>, schema: Schema, path: string, old: unknown, errors: FieldError[]): void {
+function checkObject(
+  value: Record<string, unknown>,
+  schema: Schema,
+  path: string,
+  old: unknown,
+  errors: FieldError[],
+): void {
   const count = Object.keys(value).length;
   if (schema["maxProperties"] != null && count > schema["maxProperties"]) {
-    errors.push({ type: "TooMany", field: path, value: count, detail: `must have at most ${schema["maxProperties"]} items` });
+    errors.push({
+      type: "TooMany",
+      field: path,
+      value: count,
+      detail: `must have at most ${schema["maxProperties"]} items`,
+    });
   }
   if (schema["minProperties"] != null && count < schema["minProperties"]) {
-    errors.push({ type: "Invalid", field: path, value: count, detail: `${path} in body should have at least ${schema["minProperties"]} properties` });
+    errors.push({
+      type: "Invalid",
+      field: path,
+      value: count,
+      detail: `${path} in body should have at least ${schema["minProperties"]} properties`,
+    });
   }
   for (const name of schema["required"] ?? []) {
     if (value[name] === undefined) errors.push({ type: "Required", field: join(path, name) });
@@ -155,7 +207,8 @@ function checkObject(value: Record<string, unknown>, schema: Schema, path: strin
   const before = old !== null && typeof old === "object" ? (old as Record<string, unknown>) : undefined;
   for (const [name, property] of Object.entries(value)) {
     const next = propertySchema(schema, name);
-    if (next) check(property, next, join(path, name, !Object.hasOwn(schema["properties"] ?? {}, name)), before?.[name], errors);
+    if (next)
+      check(property, next, join(path, name, !Object.hasOwn(schema["properties"] ?? {}, name)), before?.[name], errors);
   }
 }
 

@@ -15,7 +15,8 @@ export function groupDocument(infos: readonly ResourceInfo[], known: Schemas, ve
     schemas[name] = schema;
     for (const found of JSON.stringify(schema).matchAll(/"#\/components\/schemas\/([^"]+)"/g)) take(found[1]!);
   };
-  for (const name of ["Status", "DeleteOptions", "Patch", "WatchEvent", "ObjectMeta", "ListMeta"]) take(`${meta}.${name}`);
+  for (const name of ["Status", "DeleteOptions", "Patch", "WatchEvent", "ObjectMeta", "ListMeta"])
+    take(`${meta}.${name}`);
   for (const info of infos) {
     if (info.custom) {
       const name = componentName(info);
@@ -27,7 +28,10 @@ export function groupDocument(infos: readonly ResourceInfo[], known: Schemas, ve
       take(name.replace(/[^.]+$/, info.listKind));
     }
     for (const sub of info.subresources) {
-      for (const candidate of [`io.k8s.api.${sub.group}.${sub.version}.${sub.kind}`, `io.k8s.api.authentication.v1.${sub.kind}`]) {
+      for (const candidate of [
+        `io.k8s.api.${sub.group}.${sub.version}.${sub.kind}`,
+        `io.k8s.api.authentication.v1.${sub.kind}`,
+      ]) {
         if (sub.group !== undefined) take(candidate);
       }
     }
@@ -45,7 +49,8 @@ function normalize(schema: Schema): Schema {
   if (Array.isArray(schema)) return schema.map(normalize) as never;
   if (schema === null || typeof schema !== "object") return schema;
   const copy: Schema = {};
-  for (const [key, value] of Object.entries(schema)) copy[key] = key === "default" || key === "enum" ? value : normalize(value);
+  for (const [key, value] of Object.entries(schema))
+    copy[key] = key === "default" || key === "enum" ? value : normalize(value);
   if (typeof copy["$ref"] === "string" && Object.keys(copy).length > 1) {
     const { $ref, ...rest } = copy;
     return { ...rest, allOf: [{ $ref }] };
@@ -62,7 +67,10 @@ const typeMeta: Schemas = {
     type: "string",
     description: "APIVersion defines the versioned schema of this representation of an object.",
   },
-  kind: { type: "string", description: "Kind is a string value representing the REST resource this object represents." },
+  kind: {
+    type: "string",
+    description: "Kind is a string value representing the REST resource this object represents.",
+  },
 };
 
 function customSchema(info: ResourceInfo): Schema {

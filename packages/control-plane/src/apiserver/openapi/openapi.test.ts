@@ -11,12 +11,21 @@ const resources = { all: () => builtinResources, generation: 1 } as unknown as R
 const settings = completeSettings({ stateDir: "/nonexistent" });
 const ask = (url: string, accept = ""): HttpQuestion => {
   const parsed = new URL(url, "http://x");
-  return { method: "GET", path: parsed.pathname, query: parsed.searchParams, headers: { accept }, user: { username: "u", groups: [] } };
+  return {
+    method: "GET",
+    path: parsed.pathname,
+    query: parsed.searchParams,
+    headers: { accept },
+    user: { username: "u", groups: [] },
+  };
 };
 
 test("every reference of every group document resolves", () => {
   const { openapi } = createOpenApi({ resources, settings });
-  const index = JSON.parse(String(openapi(ask("/openapi/v3"))!.body)).paths as Record<string, { serverRelativeURL: string }>;
+  const index = JSON.parse(String(openapi(ask("/openapi/v3"))!.body)).paths as Record<
+    string,
+    { serverRelativeURL: string }
+  >;
   assert.ok(index["api/v1"] && index["apis/apps/v1"]);
   for (const [path, { serverRelativeURL }] of Object.entries(index)) {
     const answer = openapi(ask(serverRelativeURL))!;
@@ -32,7 +41,9 @@ test("the PATCH of a deployment declares fieldValidation and strategic merge", (
   const { openapi } = createOpenApi({ resources, settings });
   const document = JSON.parse(String(openapi(ask("/openapi/v3/apis/apps/v1"))!.body));
   const patch = document.paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"].patch;
-  assert.ok(patch.parameters.some((p: { name: string; in: string }) => p.name === "fieldValidation" && p.in === "query"));
+  assert.ok(
+    patch.parameters.some((p: { name: string; in: string }) => p.name === "fieldValidation" && p.in === "query"),
+  );
   assert.ok(patch.requestBody.content["application/strategic-merge-patch+json"]);
   assert.deepEqual(patch["x-kubernetes-group-version-kind"], { group: "apps", version: "v1", kind: "Deployment" });
   const schema = document.components.schemas["io.k8s.api.core.v1.PodSpec"];
@@ -41,9 +52,13 @@ test("the PATCH of a deployment declares fieldValidation and strategic merge", (
 
 test("discovery answers aggregated and plain by Accept", () => {
   const { discovery } = createDiscovery({ resources });
-  const accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+  const accept =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
   const aggregated = discovery(ask("/apis", accept))!;
-  assert.equal(aggregated.headers["content-type"], "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+  assert.equal(
+    aggregated.headers["content-type"],
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+  );
   const pods = JSON.parse(String(discovery(ask("/api", accept))!.body)).items[0].versions[0].resources.find(
     (r: { resource: string }) => r.resource === "pods",
   );
@@ -59,6 +74,11 @@ test("discovery answers aggregated and plain by Accept", () => {
 
 test("versions sort by stability, then number", () => {
   assert.deepEqual(["v1beta1", "v1", "v1alpha1", "foo", "v2", "v1beta2"].sort(compareVersions), [
-    "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo",
+    "v2",
+    "v1",
+    "v1beta2",
+    "v1beta1",
+    "v1alpha1",
+    "foo",
   ]);
 });

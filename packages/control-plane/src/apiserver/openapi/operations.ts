@@ -12,12 +12,22 @@ const pretty = query("pretty");
 const writeParameters = [query("dryRun"), query("fieldManager"), query("fieldValidation")];
 const patchParameters = [...writeParameters, query("force", "boolean")];
 const listParameters = [
-  query("allowWatchBookmarks", "boolean"), query("continue"), query("fieldSelector"), query("labelSelector"),
-  query("limit", "integer"), query("resourceVersion"), query("resourceVersionMatch"), query("sendInitialEvents", "boolean"),
-  query("timeoutSeconds", "integer"), query("watch", "boolean"),
+  query("allowWatchBookmarks", "boolean"),
+  query("continue"),
+  query("fieldSelector"),
+  query("labelSelector"),
+  query("limit", "integer"),
+  query("resourceVersion"),
+  query("resourceVersionMatch"),
+  query("sendInitialEvents", "boolean"),
+  query("timeoutSeconds", "integer"),
+  query("watch", "boolean"),
 ];
 const deleteParameters = [
-  query("dryRun"), query("gracePeriodSeconds", "integer"), query("orphanDependents", "boolean"), query("propagationPolicy"),
+  query("dryRun"),
+  query("gracePeriodSeconds", "integer"),
+  query("orphanDependents", "boolean"),
+  query("propagationPolicy"),
 ];
 
 /** `path → path item` of a resource and its subresources. */

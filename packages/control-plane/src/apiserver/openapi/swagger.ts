@@ -16,30 +16,41 @@ export function swaggerDocument(infos: readonly ResourceInfo[], known: Schemas, 
     if (!info.custom) continue;
     const schema = info.custom.openAPIV3Schema ?? { type: "object" };
     definitions[componentName(info)] = {
-      ...withoutUnknown(schema), type: "object",
+      ...withoutUnknown(schema),
+      type: "object",
       properties: {
         ...withoutUnknown(schema)["properties"],
-        apiVersion: { type: "string" }, kind: { type: "string" },
+        apiVersion: { type: "string" },
+        kind: { type: "string" },
         metadata: { $ref: "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" },
       },
       "x-kubernetes-group-version-kind": [{ group: info.group, version: info.version, kind: info.kind }],
     };
   }
-  const text = JSON.stringify({ swagger: "2.0", info: { title: "Kubernetes", version: `v${version}.0` }, paths: {}, definitions });
+  const text = JSON.stringify({
+    swagger: "2.0",
+    info: { title: "Kubernetes", version: `v${version}.0` },
+    paths: {},
+    definitions,
+  });
   return JSON.parse(text.replaceAll("#/components/schemas/", "#/definitions/")) as object;
 }
 
 /** Where a schema keeps unknown fields Swagger cannot say so: the object's fields are then left out, as upstream does. */
 function withoutUnknown(schema: Schema): Schema {
   if (Array.isArray(schema) || schema === null || typeof schema !== "object") return schema;
-  if (schema["x-kubernetes-preserve-unknown-fields"] === true) return schema["type"] === "object" ? { type: "object" } : {};
+  if (schema["x-kubernetes-preserve-unknown-fields"] === true)
+    return schema["type"] === "object" ? { type: "object" } : {};
   if (schema["x-kubernetes-int-or-string"] === true) return { type: "string", format: "int-or-string" };
   const copy: Schema = { ...schema };
   if (schema["properties"]) {
-    copy["properties"] = Object.fromEntries(Object.entries<Schema>(schema["properties"]).map(([name, value]) => [name, withoutUnknown(value)]));
+    copy["properties"] = Object.fromEntries(
+      Object.entries<Schema>(schema["properties"]).map(([name, value]) => [name, withoutUnknown(value)]),
+    );
   }
   if (schema["items"]) copy["items"] = withoutUnknown(schema["items"]);
-  if (typeof schema["additionalProperties"] === "object") copy["additionalProperties"] = withoutUnknown(schema["additionalProperties"]);
+  if (typeof schema["additionalProperties"] === "object")
+    copy["additionalProperties"] = withoutUnknown(schema["additionalProperties"]);
   return copy;
 }
 
@@ -83,7 +94,8 @@ function writeSchema(writer: Writer, schema: Schema): void {
   text(writer, 4, schema["description"]);
   for (const name of schema["required"] ?? []) text(writer, 19, name);
   const additional = schema["additionalProperties"];
-  if (typeof additional === "object") nested(writer, 21, (item) => nested(item, 1, (value) => writeSchema(value, additional)));
+  if (typeof additional === "object")
+    nested(writer, 21, (item) => nested(item, 1, (value) => writeSchema(value, additional)));
   else if (additional === true) nested(writer, 21, (item) => item.uint32((2 << 3) | field.varint).bool(true));
   if (schema["type"]) nested(writer, 22, (item) => text(item, 1, schema["type"]));
   if (schema["items"]) nested(writer, 23, (item) => nested(item, 1, (value) => writeSchema(value, schema["items"])));

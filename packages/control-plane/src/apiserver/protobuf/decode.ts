@@ -50,7 +50,11 @@ export function decodeProtobuf(body: Uint8Array): Decoded {
     if (kind === "") return malformed("Object 'Kind' is missing in the protobuf envelope");
     const message = messageOf(apiVersion, kind);
     if (!messageFields(message)) {
-      return { ok: false, why: "unsupported", message: `no kind "${kind}" is registered for version "${apiVersion}" in protobuf` };
+      return {
+        ok: false,
+        why: "unsupported",
+        message: `no kind "${kind}" is registered for version "${apiVersion}" in protobuf`,
+      };
     }
     const raw = Buffer.from(unknown.raw ?? "", "base64");
     const object = readMessage(reader(raw), raw.length, message) as JsonObject;
@@ -74,7 +78,9 @@ function messageOf(apiVersion: string, kind: string): string {
 }
 
 function reader(bytes: Uint8Array): protobuf.Reader {
-  return protobuf.Reader.create(Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+  return protobuf.Reader.create(
+    Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+  );
 }
 
 function readMessage(input: protobuf.Reader, length: number, message: string): Json {

@@ -6,18 +6,32 @@ import { badRequest } from "../api-error.ts";
 import { bytesOf } from "./client-websocket.ts";
 import { SpdyConnection, type SpdyStream } from "./spdy.ts";
 
-export type SpdyClient = { readonly connection: SpdyConnection; pause(): void; resume(): void; onClose(listener: () => void): void };
+export type SpdyClient = {
+  readonly connection: SpdyConnection;
+  pause(): void;
+  resume(): void;
+  onClose(listener: () => void): void;
+};
 
 /** Is this a SPDY upgrade. */
-export const wantsSpdy = (request: IncomingMessage): boolean => /^spdy\/3\.1$/i.test(String(request.headers.upgrade ?? ""));
+export const wantsSpdy = (request: IncomingMessage): boolean =>
+  /^spdy\/3\.1$/i.test(String(request.headers.upgrade ?? ""));
 
 /** Answers 101 and speaks SPDY on the socket. `version` must be among those the client offers. */
 export function acceptSpdy(
-  request: IncomingMessage, socket: Duplex, head: Buffer, version: string, onStream: (stream: SpdyStream) => void,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  version: string,
+  onStream: (stream: SpdyStream) => void,
 ): SpdyClient {
-  const offered = (request.headersDistinct["x-stream-protocol-version"] ?? []).flatMap((line) => line.split(",").map((v) => v.trim()));
+  const offered = (request.headersDistinct["x-stream-protocol-version"] ?? []).flatMap((line) =>
+    line.split(",").map((v) => v.trim()),
+  );
   if (offered.length > 0 && !offered.includes(version)) {
-    throw badRequest(`unable to upgrade: unable to negotiate protocol: client supports [${offered.join(" ")}], server supports [${version}]`);
+    throw badRequest(
+      `unable to upgrade: unable to negotiate protocol: client supports [${offered.join(" ")}], server supports [${version}]`,
+    );
   }
   socket.write(
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n" +

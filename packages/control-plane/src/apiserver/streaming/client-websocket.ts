@@ -3,7 +3,13 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 
-export const channelProtocols = ["v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
+export const channelProtocols = [
+  "v5.channel.k8s.io",
+  "v4.channel.k8s.io",
+  "v3.channel.k8s.io",
+  "v2.channel.k8s.io",
+  "channel.k8s.io",
+];
 export const tunnelProtocol = "SPDY/3.1+portforward.k8s.io";
 
 /** Subprotocols a client offers, in its order. */
@@ -15,10 +21,18 @@ export function offeredProtocols(request: IncomingMessage): string[] {
 }
 
 /** Answers 101 with `protocol`. The socket comes paused: it delivers once somebody listens and resumes it. */
-export async function acceptWebSocket(request: IncomingMessage, socket: Duplex, head: Buffer, protocol: string | undefined): Promise<WebSocket> {
+export async function acceptWebSocket(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  protocol: string | undefined,
+): Promise<WebSocket> {
   const { WebSocketServer } = await import("ws");
   const server = new WebSocketServer({
-    noServer: true, perMessageDeflate: false, clientTracking: false, maxPayload: 64 * 1024 * 1024,
+    noServer: true,
+    perMessageDeflate: false,
+    clientTracking: false,
+    maxPayload: 64 * 1024 * 1024,
     handleProtocols: () => protocol ?? false,
   });
   if (protocol?.includes("/")) {

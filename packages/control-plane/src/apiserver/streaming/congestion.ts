@@ -4,7 +4,10 @@ const low = 256 * 1024;
 const lookAgainMs = 10;
 
 /** Call `check` after each write. `buffered` is what the receiver's side still holds. */
-export function congestion(source: { pause(): void; resume(): void }, buffered: () => number): { check(): void; stop(): void } {
+export function congestion(
+  source: { pause(): void; resume(): void },
+  buffered: () => number,
+): { check(): void; stop(): void } {
   let timer: NodeJS.Timeout | undefined;
   const look = () => {
     if (buffered() > low) {

@@ -48,7 +48,9 @@ export class KubeletDialer {
   /** TLS material of the API server as the kubelet's client. */
   async credentials(): Promise<{ ca: string; cert: string; key: string }> {
     this.#client ??= issueLeaf(this.#authority, {
-      commonName: "kube-apiserver-kubelet-client", organizations: ["system:masters"], usage: "client",
+      commonName: "kube-apiserver-kubelet-client",
+      organizations: ["system:masters"],
+      usage: "client",
     });
     return { ca: this.#authority.cert, ...(await this.#client) };
   }
@@ -57,11 +59,17 @@ export class KubeletDialer {
   async get(address: KubeletAddress, path: string, signal: AbortSignal): Promise<IncomingMessage> {
     const credentials = await this.credentials();
     return new Promise((resolve, reject) => {
-      const call = httpsRequest({ ...address, path, method: "GET", agent: false, ...credentials, signal }, (response) => {
-        if (response.statusCode === 200) resolve(response);
-        else refusal(response).then(reject, reject);
-      });
-      const timer = setTimeout(() => call.destroy(Object.assign(new Error("timeout"), { code: "ETIMEDOUT" })), dialTimeoutMs);
+      const call = httpsRequest(
+        { ...address, path, method: "GET", agent: false, ...credentials, signal },
+        (response) => {
+          if (response.statusCode === 200) resolve(response);
+          else refusal(response).then(reject, reject);
+        },
+      );
+      const timer = setTimeout(
+        () => call.destroy(Object.assign(new Error("timeout"), { code: "ETIMEDOUT" })),
+        dialTimeoutMs,
+      );
       call.on("socket", (socket) => socket.on("secureConnect", () => clearTimeout(timer)));
       call.on("close", () => clearTimeout(timer));
       call.on("error", (error) => {
@@ -78,7 +86,10 @@ export class KubeletDialer {
     return new Promise((resolve, reject) => {
       const host = address.host.includes(":") ? `[${address.host}]` : address.host;
       const socket = new Client(`wss://${host}:${address.port}${path}`, [protocol], {
-        ...credentials, handshakeTimeout: dialTimeoutMs, perMessageDeflate: false, maxPayload: 64 * 1024 * 1024,
+        ...credentials,
+        handshakeTimeout: dialTimeoutMs,
+        perMessageDeflate: false,
+        maxPayload: 64 * 1024 * 1024,
       });
       // Frames may come with the handshake's last packet: hold them until the bridge listens.
       socket.once("open", () => {

@@ -7,7 +7,12 @@ import { containerOf } from "./pod-target.ts";
 
 const passed = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
 
-export async function streamLog(response: ServerResponse, pod: ApiObject, query: URLSearchParams, dialer: KubeletDialer): Promise<void> {
+export async function streamLog(
+  response: ServerResponse,
+  pod: ApiObject,
+  query: URLSearchParams,
+  dialer: KubeletDialer,
+): Promise<void> {
   checkOptions(pod, query);
   const container = containerOf(pod, query.get("container"));
   const forwarded = new URLSearchParams();
@@ -42,6 +47,10 @@ function checkOptions(pod: ApiObject, query: URLSearchParams): void {
     }
   }
   if (query.has("sinceSeconds") && query.has("sinceTime")) {
-    throw new ApiError(422, "Invalid", `PodLogOptions "${pod.metadata.name}" is invalid: Forbidden: at most one of \`sinceTime\` or \`sinceSeconds\` may be specified`);
+    throw new ApiError(
+      422,
+      "Invalid",
+      `PodLogOptions "${pod.metadata.name}" is invalid: Forbidden: at most one of \`sinceTime\` or \`sinceSeconds\` may be specified`,
+    );
   }
 }

@@ -16,7 +16,9 @@ export function containerOf(pod: ApiObject, asked: string | null): string {
   }
   if (containers.length === 1) return containers[0]!;
   const others = init.length ? ` or one of the init containers: [${init.join(" ")}]` : "";
-  throw badRequest(`a container name must be specified for pod ${pod.metadata.name}, choose one of: [${containers.join(" ")}]${others}`);
+  throw badRequest(
+    `a container name must be specified for pod ${pod.metadata.name}, choose one of: [${containers.join(" ")}]${others}`,
+  );
 }
 
 /** Exec and attach need a pod that has not ended. */

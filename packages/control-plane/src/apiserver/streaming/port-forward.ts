@@ -20,7 +20,11 @@ export type OpenPort = (port: number) => Promise<WebSocket>;
 
 /** Joins an upgrade request to the pod's ports; the session then lives by itself. */
 export async function joinPortForward(
-  request: IncomingMessage, socket: Duplex, head: Buffer, query: URLSearchParams, open: OpenPort,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  query: URLSearchParams,
+  open: OpenPort,
 ): Promise<void> {
   if (wantsSpdy(request)) {
     const pairs = new Pairs(open);
@@ -30,11 +34,17 @@ export async function joinPortForward(
   const offered = offeredProtocols(request);
   if (offered.includes(tunnelProtocol)) {
     const pairs = new Pairs(open);
-    pairs.client = spdyOverWebSocket(await acceptWebSocket(request, socket, head, tunnelProtocol), (stream) => pairs.add(stream));
+    pairs.client = spdyOverWebSocket(await acceptWebSocket(request, socket, head, tunnelProtocol), (stream) =>
+      pairs.add(stream),
+    );
     return;
   }
-  const ports = query.getAll("ports").flatMap((text) => text.split(",")).map(Number);
-  if (ports.length === 0 || ports.some((port) => !(port > 0 && port < 65536))) throw badRequest("query parameter \"ports\" is required");
+  const ports = query
+    .getAll("ports")
+    .flatMap((text) => text.split(","))
+    .map(Number);
+  if (ports.length === 0 || ports.some((port) => !(port > 0 && port < 65536)))
+    throw badRequest('query parameter "ports" is required');
   const protocol = channelProtocols.find((candidate) => offered.includes(candidate));
   const kubelets = await Promise.all(ports.map(open));
   joinLegacy(await acceptWebSocket(request, socket, head, protocol), kubelets);
@@ -46,7 +56,8 @@ function joinLegacy(client: WebSocket, kubelets: readonly WebSocket[]): void {
   const fromClient = congestion(client, () => Math.max(...kubelets.map((kubelet) => kubelet.bufferedAmount)));
   client.on("message", (data) => {
     const bytes = Buffer.from(bytesOf(data));
-    if (bytes[0] === closeChannel) return kubelets[(bytes[1] ?? 0) >> 1]?.send(Buffer.from([closeChannel, (bytes[1] ?? 0) & 1]));
+    if (bytes[0] === closeChannel)
+      return kubelets[(bytes[1] ?? 0) >> 1]?.send(Buffer.from([closeChannel, (bytes[1] ?? 0) & 1]));
     const kubelet = kubelets[(bytes[0] ?? 0) >> 1];
     if (kubelet?.readyState !== kubelet?.OPEN) return;
     bytes[0] = (bytes[0] ?? 0) & 1;
@@ -136,7 +147,10 @@ class Pairs {
       if (kubelet.readyState === kubelet.OPEN) kubelet.send(Buffer.concat([Buffer.from([channel]), chunk]));
       fromClient.check();
     };
-    data.listen((chunk) => toKubelet(0, chunk), () => toKubelet(closeChannel, Buffer.from([0])));
+    data.listen(
+      (chunk) => toKubelet(0, chunk),
+      () => toKubelet(closeChannel, Buffer.from([0])),
+    );
     kubelet.on("close", () => {
       fromKubelet.stop();
       fromClient.stop();

@@ -14,13 +14,19 @@ import type { SpdyStream } from "./spdy.ts";
 const channel = { stdin: 0, stdout: 1, stderr: 2, status: 3, resize: 4, close: 255 } as const;
 const streamsTimeoutMs = 30_000;
 
-export type CommandStreams = { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean; readonly tty: boolean };
+export type CommandStreams = {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly tty: boolean;
+};
 
 /** Which streams a client asks for, and what the kubelet is asked in turn. Pure. */
 export function commandQuery(query: URLSearchParams): { streams: CommandStreams; kubelet: URLSearchParams } {
   const on = (name: string) => ["true", "1"].includes(query.get(name) ?? "");
   const streams = { stdin: on("stdin"), stdout: on("stdout"), stderr: on("stderr"), tty: on("tty") };
-  if (!streams.stdin && !streams.stdout && !streams.stderr) throw badRequest("you must specify at least 1 of stdin, stdout, stderr");
+  if (!streams.stdin && !streams.stdout && !streams.stderr)
+    throw badRequest("you must specify at least 1 of stdin, stdout, stderr");
   const kubelet = new URLSearchParams();
   for (const command of query.getAll("command")) kubelet.append("command", command);
   if (streams.stdin) kubelet.set("input", "1");
@@ -32,13 +38,19 @@ export function commandQuery(query: URLSearchParams): { streams: CommandStreams;
 
 /** Joins an upgrade request to an open (paused) kubelet socket; the session then lives by itself. */
 export async function joinCommand(
-  request: IncomingMessage, socket: Duplex, head: Buffer, kubelet: WebSocket, streams: CommandStreams,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  kubelet: WebSocket,
+  streams: CommandStreams,
 ): Promise<void> {
   if (wantsSpdy(request)) return joinSpdy(request, socket, head, kubelet, streams);
   const offered = offeredProtocols(request);
   const protocol = channelProtocols.find((candidate) => offered.includes(candidate));
   if (offered.length > 0 && protocol === undefined) {
-    throw badRequest(`unable to upgrade: unable to negotiate protocol: client supports [${offered.join(" ")}], server supports [${channelProtocols.slice(0, 2).join(" ")}]`);
+    throw badRequest(
+      `unable to upgrade: unable to negotiate protocol: client supports [${offered.join(" ")}], server supports [${channelProtocols.slice(0, 2).join(" ")}]`,
+    );
   }
   joinWebSocket(await acceptWebSocket(request, socket, head, protocol), kubelet, protocol ?? "channel.k8s.io");
 }
@@ -93,11 +105,24 @@ function plainStatus(json: Buffer): string {
   return status.status === "Success" ? "" : (status.message ?? "command failed");
 }
 
-async function joinSpdy(request: IncomingMessage, socket: Duplex, head: Buffer, kubelet: WebSocket, streams: CommandStreams): Promise<void> {
+async function joinSpdy(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  kubelet: WebSocket,
+  streams: CommandStreams,
+): Promise<void> {
   const byType = new Map<string, SpdyStream>();
-  const wanted = ["error", ...(["stdin", "stdout", "stderr"] as const).filter((name) => streams[name] && !(name === "stderr" && streams.tty)), ...(streams.tty ? ["resize"] : [])];
+  const wanted = [
+    "error",
+    ...(["stdin", "stdout", "stderr"] as const).filter((name) => streams[name] && !(name === "stderr" && streams.tty)),
+    ...(streams.tty ? ["resize"] : []),
+  ];
   const complete = Promise.withResolvers<void>();
-  const timer = setTimeout(() => complete.reject(new Error("timed out waiting for client to create streams")), streamsTimeoutMs);
+  const timer = setTimeout(
+    () => complete.reject(new Error("timed out waiting for client to create streams")),
+    streamsTimeoutMs,
+  );
   let fromClient: ReturnType<typeof congestion> | undefined;
   const client = acceptSpdy(request, socket, head, "v4.channel.k8s.io", (stream) => {
     byType.set(stream.headers["streamtype"] ?? "", stream);
@@ -118,9 +143,13 @@ async function joinSpdy(request: IncomingMessage, socket: Duplex, head: Buffer, 
   };
   fromClient = congestion(client, () => kubelet.bufferedAmount);
   const fromKubelet = congestion(kubelet, () => client.connection.buffered());
-  byType.get("stdin")?.listen((chunk) => send(channel.stdin, chunk), () => send(channel.close, Buffer.from([channel.stdin])));
+  byType.get("stdin")?.listen(
+    (chunk) => send(channel.stdin, chunk),
+    () => send(channel.close, Buffer.from([channel.stdin])),
+  );
   byType.get("resize")?.listen((chunk) => {
-    for (const line of chunk.toString("utf8").split("\n")) if (line.trim() !== "") send(channel.resize, Buffer.from(line));
+    for (const line of chunk.toString("utf8").split("\n"))
+      if (line.trim() !== "") send(channel.resize, Buffer.from(line));
   });
   for (const name of ["error", "stdout", "stderr"]) byType.get(name)?.listen(() => {});
   kubelet.on("message", (data) => {

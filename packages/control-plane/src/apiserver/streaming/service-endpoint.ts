@@ -2,17 +2,23 @@
 import type { ObjectReader } from "../seams.ts";
 import type { Stored } from "../stored.ts";
 
-export type ServiceEndpoint = { readonly ok: true; readonly address: string; readonly port: number } | { readonly ok: false; readonly why: string };
+export type ServiceEndpoint =
+  | { readonly ok: true; readonly address: string; readonly port: number }
+  | { readonly ok: false; readonly why: string };
 
 /** `port` is a number or a name of the Service's ports; a random ready endpoint serves it. */
 export function serviceEndpoint(
-  objects: Pick<ObjectReader, "get" | "list">, namespace: string, name: string, port: number | string,
+  objects: Pick<ObjectReader, "get" | "list">,
+  namespace: string,
+  name: string,
+  port: number | string,
 ): ServiceEndpoint {
   const service = objects.get("/services", namespace, name);
   if (!service) return { ok: false, why: `service "${name}" not found` };
   const spec = service["spec"] ?? {};
   const ports: Stored[] = spec.ports ?? [];
-  const wanted = ports.find((candidate) => candidate.port === Number(port) || candidate.name === String(port)) ??
+  const wanted =
+    ports.find((candidate) => candidate.port === Number(port) || candidate.name === String(port)) ??
     (port === "" && ports.length === 1 ? ports[0] : undefined);
   if (!wanted) return { ok: false, why: `no service port ${port} found for service "${name}"` };
   const found: { address: string; port: number }[] = [];

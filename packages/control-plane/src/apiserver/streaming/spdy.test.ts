@@ -44,17 +44,32 @@ class Client {
 test("SpdyConnection reads streams whose frames arrive byte by byte", () => {
   const sent: Buffer[] = [];
   const streams: SpdyStream[] = [];
-  const connection = new SpdyConnection({ write: (b) => sent.push(b), buffered: () => 0, end: () => {} }, (s) => streams.push(s));
+  const connection = new SpdyConnection({ write: (b) => sent.push(b), buffered: () => 0, end: () => {} }, (s) =>
+    streams.push(s),
+  );
   const client = new Client();
   const data = Buffer.from([0, 0, 0, 3, 1, 0, 0, 2, 104, 105]);
-  const bytes = Buffer.concat([client.synStream(1, { streamtype: "error" }), client.synStream(3, { streamtype: "stdin", port: "80" }), data]);
+  const bytes = Buffer.concat([
+    client.synStream(1, { streamtype: "error" }),
+    client.synStream(3, { streamtype: "stdin", port: "80" }),
+    data,
+  ]);
   for (const byte of bytes) connection.feed(Buffer.from([byte]));
-  assert.deepEqual(streams.map((s) => s.headers), [{ streamtype: "error" }, { streamtype: "stdin", port: "80" }]);
+  assert.deepEqual(
+    streams.map((s) => s.headers),
+    [{ streamtype: "error" }, { streamtype: "stdin", port: "80" }],
+  );
   const heard: string[] = [];
-  streams[1]!.listen((chunk) => heard.push(chunk.toString()), () => heard.push("end"));
+  streams[1]!.listen(
+    (chunk) => heard.push(chunk.toString()),
+    () => heard.push("end"),
+  );
   assert.deepEqual(heard, ["hi", "end"]);
   // A SYN_REPLY each; the second continues the first one's zlib stream.
-  assert.deepEqual(sent.map((b) => b.readUInt16BE(2)), [2, 2]);
+  assert.deepEqual(
+    sent.map((b) => b.readUInt16BE(2)),
+    [2, 2],
+  );
   streams[0]!.write(Buffer.from("x"));
   streams[0]!.end();
   assert.deepEqual(sent.slice(2), [Buffer.from([0, 0, 0, 1, 0, 0, 0, 1, 120]), Buffer.from([0, 0, 0, 1, 1, 0, 0, 0])]);

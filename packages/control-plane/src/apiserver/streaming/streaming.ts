@@ -62,15 +62,25 @@ export function createStreaming(context: ServerContext): Pick<Seams, "stream" | 
 }
 
 async function command(
-  request: IncomingMessage, socket: Duplex, head: Buffer, target: StreamingTarget, pod: ApiObject, dialer: KubeletDialer,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  target: StreamingTarget,
+  pod: ApiObject,
+  dialer: KubeletDialer,
   doing: "exec" | "attach",
 ): Promise<void> {
   mustNotBeCompleted(pod, doing);
   const container = containerOf(pod, target.query.get("container"));
   const { streams, kubelet: query } = commandQuery(target.query);
-  if (doing === "exec" && !query.has("command")) throw badRequest("you must specify at least one command for the container");
+  if (doing === "exec" && !query.has("command"))
+    throw badRequest("you must specify at least one command for the container");
   const address = dialer.addressOfPod(pod);
-  const kubelet = await dialer.open(address, `/${doing}/${target.namespace}/${target.name}/${container}?${query.toString()}`, "v5.channel.k8s.io");
+  const kubelet = await dialer.open(
+    address,
+    `/${doing}/${target.namespace}/${target.name}/${container}?${query.toString()}`,
+    "v5.channel.k8s.io",
+  );
   try {
     await joinCommand(request, socket, head, kubelet, streams);
   } catch (error) {
@@ -81,7 +91,12 @@ async function command(
 }
 
 async function portForward(
-  request: IncomingMessage, socket: Duplex, head: Buffer, target: StreamingTarget, pod: ApiObject, dialer: KubeletDialer,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  target: StreamingTarget,
+  pod: ApiObject,
+  dialer: KubeletDialer,
 ): Promise<void> {
   const address = dialer.addressOfPod(pod);
   await joinPortForward(request, socket, head, target.query, (port) =>

@@ -7,26 +7,32 @@ import { summarizePod } from "./pod-status.ts";
 const name = (o: Stored): string => o.metadata.name;
 const age = (o: Stored, now: number): string => ageOf(o.metadata.creationTimestamp, now);
 
-const pods = printer(
-  "Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*",
-  (o, now) => {
-    const { ready, status, restarts } = summarizePod(o, now);
-    const gates: Stored[] = o.spec?.readinessGates ?? [];
-    const met = gates.filter((gate) =>
-      (o.status?.conditions ?? []).some((c: Stored) => c.type === gate.conditionType && c.status === "True"),
-    ).length;
-    return [
-      name(o), ready, status, restarts, age(o, now),
-      o.status?.podIP || o.status?.podIPs?.[0]?.ip || none,
-      o.spec?.nodeName || none,
-      o.status?.nominatedNodeName || none,
-      gates.length ? `${met}/${gates.length}` : none,
-    ];
-  },
-);
+const pods = printer("Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*", (o, now) => {
+  const { ready, status, restarts } = summarizePod(o, now);
+  const gates: Stored[] = o.spec?.readinessGates ?? [];
+  const met = gates.filter((gate) =>
+    (o.status?.conditions ?? []).some((c: Stored) => c.type === gate.conditionType && c.status === "True"),
+  ).length;
+  return [
+    name(o),
+    ready,
+    status,
+    restarts,
+    age(o, now),
+    o.status?.podIP || o.status?.podIPs?.[0]?.ip || none,
+    o.spec?.nodeName || none,
+    o.status?.nominatedNodeName || none,
+    gates.length ? `${met}/${gates.length}` : none,
+  ];
+});
 
 const services = printer("Name|Type|Cluster-IP|External-IP|Port(s)|Age|Selector*", (o, now) => [
-  name(o), o.spec?.type ?? "ClusterIP", o.spec?.clusterIP || none, externalIp(o), servicePorts(o), age(o, now),
+  name(o),
+  o.spec?.type ?? "ClusterIP",
+  o.spec?.clusterIP || none,
+  externalIp(o),
+  servicePorts(o),
+  age(o, now),
   labelsText(o.spec?.selector),
 ]);
 
@@ -60,9 +66,16 @@ const nodes = printer(
       (o.status?.addresses ?? []).find((a: Stored) => a.type === type)?.address ?? none;
     const info = o.status?.nodeInfo ?? {};
     return [
-      name(o), o.spec?.unschedulable ? `${status},SchedulingDisabled` : status, nodeRoles(o), age(o, now),
-      info.kubeletVersion ?? "", address("InternalIP"), address("ExternalIP"), info.osImage || "<unknown>",
-      info.kernelVersion || "<unknown>", info.containerRuntimeVersion || "<unknown>",
+      name(o),
+      o.spec?.unschedulable ? `${status},SchedulingDisabled` : status,
+      nodeRoles(o),
+      age(o, now),
+      info.kubeletVersion ?? "",
+      address("InternalIP"),
+      address("ExternalIP"),
+      info.osImage || "<unknown>",
+      info.kernelVersion || "<unknown>",
+      info.containerRuntimeVersion || "<unknown>",
     ];
   },
 );
@@ -86,10 +99,16 @@ const events = printer(
     const component = source.component || o.reportingComponent || o.reportingController || "";
     const host = source.host || "";
     return [
-      ageOf(last, now), o.type ?? "", o.reason ?? "",
-      `${String(object.kind ?? "").toLowerCase()}/${object.name ?? ""}`, object.fieldPath ?? "",
-      host ? `${component}, ${host}` : component, String(o.message ?? o.note ?? "").trim(), ageOf(first, now),
-      o.series?.count ?? o.count ?? o.deprecatedCount ?? 1, name(o),
+      ageOf(last, now),
+      o.type ?? "",
+      o.reason ?? "",
+      `${String(object.kind ?? "").toLowerCase()}/${object.name ?? ""}`,
+      object.fieldPath ?? "",
+      host ? `${component}, ${host}` : component,
+      String(o.message ?? o.note ?? "").trim(),
+      ageOf(first, now),
+      o.series?.count ?? o.count ?? o.deprecatedCount ?? 1,
+      name(o),
     ];
   },
 );
@@ -119,19 +138,32 @@ const storageClass = (o: Stored): string =>
 const persistentVolumeClaims = printer(
   "Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*",
   (o, now) => [
-    name(o), o.metadata.deletionTimestamp ? "Terminating" : (o.status?.phase ?? ""), o.spec?.volumeName ?? "",
-    o.spec?.volumeName ? (o.status?.capacity?.storage ?? "") : "", o.spec?.volumeName ? modes(o.status?.accessModes) : "",
-    storageClass(o), o.spec?.volumeAttributesClassName ?? "<unset>", age(o, now), o.spec?.volumeMode ?? "<unset>",
+    name(o),
+    o.metadata.deletionTimestamp ? "Terminating" : (o.status?.phase ?? ""),
+    o.spec?.volumeName ?? "",
+    o.spec?.volumeName ? (o.status?.capacity?.storage ?? "") : "",
+    o.spec?.volumeName ? modes(o.status?.accessModes) : "",
+    storageClass(o),
+    o.spec?.volumeAttributesClassName ?? "<unset>",
+    age(o, now),
+    o.spec?.volumeMode ?? "<unset>",
   ],
 );
 
 const persistentVolumes = printer(
   "Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|VolumeMode*",
   (o, now) => [
-    name(o), o.spec?.capacity?.storage ?? "", modes(o.spec?.accessModes), o.spec?.persistentVolumeReclaimPolicy ?? "",
+    name(o),
+    o.spec?.capacity?.storage ?? "",
+    modes(o.spec?.accessModes),
+    o.spec?.persistentVolumeReclaimPolicy ?? "",
     o.metadata.deletionTimestamp ? "Terminating" : (o.status?.phase ?? ""),
-    o.spec?.claimRef ? `${o.spec.claimRef.namespace}/${o.spec.claimRef.name}` : "", storageClass(o),
-    o.spec?.volumeAttributesClassName ?? "<unset>", o.status?.reason ?? "", age(o, now), o.spec?.volumeMode ?? "<unset>",
+    o.spec?.claimRef ? `${o.spec.claimRef.namespace}/${o.spec.claimRef.name}` : "",
+    storageClass(o),
+    o.spec?.volumeAttributesClassName ?? "<unset>",
+    o.status?.reason ?? "",
+    age(o, now),
+    o.spec?.volumeMode ?? "<unset>",
   ],
 );
 
@@ -146,16 +178,27 @@ export const corePrinters: Readonly<Record<string, Printer>> = {
   persistentvolumes: persistentVolumes,
   namespaces: printer("Name|Status|Age", (o, now) => [name(o), o.status?.phase ?? "", age(o, now)]),
   configmaps: printer("Name|Data|Age", (o, now) => [
-    name(o), Object.keys(o.data ?? {}).length + Object.keys(o.binaryData ?? {}).length, age(o, now),
+    name(o),
+    Object.keys(o.data ?? {}).length + Object.keys(o.binaryData ?? {}).length,
+    age(o, now),
   ]),
   secrets: printer("Name|Type|Data|Age", (o, now) => [
-    name(o), o.type ?? "Opaque", Object.keys(o.data ?? {}).length, age(o, now),
+    name(o),
+    o.type ?? "Opaque",
+    Object.keys(o.data ?? {}).length,
+    age(o, now),
   ]),
   // The Secrets column went away with token secrets, but kubectl's users still see it.
   serviceaccounts: printer("Name|Secrets|Age", (o, now) => [name(o), (o.secrets ?? []).length, age(o, now)]),
   replicationcontrollers: printer("Name|Desired#|Current#|Ready#|Age|Containers*|Images*|Selector*", (o, now) => [
-    name(o), o.spec?.replicas ?? 0, o.status?.replicas ?? 0, o.status?.readyReplicas ?? 0, age(o, now),
-    containerNames(o.spec?.template), containerImages(o.spec?.template), labelsText(o.spec?.selector),
+    name(o),
+    o.spec?.replicas ?? 0,
+    o.status?.replicas ?? 0,
+    o.status?.readyReplicas ?? 0,
+    age(o, now),
+    containerNames(o.spec?.template),
+    containerImages(o.spec?.template),
+    labelsText(o.spec?.selector),
   ]),
   resourcequotas: printer("Name|Request|Limit|Age", (o, now) => {
     const request: string[] = [];
@@ -167,6 +210,9 @@ export const corePrinters: Readonly<Record<string, Printer>> = {
   }),
   limitranges: printer("Name|Created At", (o) => [name(o), o.metadata.creationTimestamp ?? ""]),
   podtemplates: printer("Name|Containers|Images|Pod Labels", (o) => [
-    name(o), containerNames(o.template), containerImages(o.template), labelsText(o.template?.metadata?.labels),
+    name(o),
+    containerNames(o.template),
+    containerImages(o.template),
+    labelsText(o.template?.metadata?.labels),
   ]),
 };

@@ -17,9 +17,7 @@ const nameColumn: Column = { name: "Name", type: "string", format: "name", descr
 /** Name, then the declared columns; without any, Name and Age. */
 export function customPrinter(columns: readonly PrinterColumn[] | undefined): Printer {
   const declared =
-    columns && columns.length > 0
-      ? columns
-      : [{ name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" }];
+    columns && columns.length > 0 ? columns : [{ name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" }];
   const paths = declared.map((column) => parseJsonPath(column.jsonPath));
   return {
     columns: [

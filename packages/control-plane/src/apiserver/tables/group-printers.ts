@@ -8,7 +8,8 @@ const age = (o: Stored, now: number): string => ageOf(o.metadata.creationTimesta
 const count = (value: unknown): number => Number(value ?? 0);
 
 function jobStatus(job: Stored): string {
-  const holds = (type: string) => (job.status?.conditions ?? []).some((c: Stored) => c.type === type && c.status === "True");
+  const holds = (type: string) =>
+    (job.status?.conditions ?? []).some((c: Stored) => c.type === type && c.status === "True");
   if (holds("Complete")) return "Complete";
   if (holds("Failed")) return "Failed";
   if (job.metadata.deletionTimestamp) return "Terminating";
@@ -45,7 +46,10 @@ function sliceEndpoints(slice: Stored): string {
 function slicePorts(slice: Stored): string {
   const ports: Stored[] = slice.ports ?? [];
   return ports.length
-    ? listWithMore(ports.map((p) => (p.port == null ? String(p.name ?? "*") : String(p.port))), 3)
+    ? listWithMore(
+        ports.map((p) => (p.port == null ? String(p.name ?? "*") : String(p.port))),
+        3,
+      )
     : "<unset>";
 }
 
@@ -57,7 +61,11 @@ function subjects(binding: Stored, kind: string): string {
 }
 
 const binding = printer("Name|Role|Age|Users*|Groups*|ServiceAccounts*", (o, now) => [
-  name(o), `${o.roleRef?.kind}/${o.roleRef?.name}`, age(o, now), subjects(o, "User"), subjects(o, "Group"),
+  name(o),
+  `${o.roleRef?.kind}/${o.roleRef?.name}`,
+  age(o, now),
+  subjects(o, "User"),
+  subjects(o, "Group"),
   subjects(o, "ServiceAccount"),
 ]);
 
@@ -94,25 +102,46 @@ function csrCondition(csr: Stored): string {
 /** Printers of the named groups by `group/resource`. */
 export const groupPrinters: Readonly<Record<string, Printer>> = {
   "apps/deployments": printer("Name|Ready|Up-to-date#|Available#|Age|Containers*|Images*|Selector*", (o, now) => [
-    name(o), `${count(o.status?.readyReplicas)}/${count(o.spec?.replicas)}`, count(o.status?.updatedReplicas),
-    count(o.status?.availableReplicas), age(o, now), containerNames(o.spec?.template), containerImages(o.spec?.template),
+    name(o),
+    `${count(o.status?.readyReplicas)}/${count(o.spec?.replicas)}`,
+    count(o.status?.updatedReplicas),
+    count(o.status?.availableReplicas),
+    age(o, now),
+    containerNames(o.spec?.template),
+    containerImages(o.spec?.template),
     selectorText(o.spec?.selector),
   ]),
   "apps/replicasets": printer("Name|Desired#|Current#|Ready#|Age|Containers*|Images*|Selector*", (o, now) => [
-    name(o), count(o.spec?.replicas), count(o.status?.replicas), count(o.status?.readyReplicas), age(o, now),
-    containerNames(o.spec?.template), containerImages(o.spec?.template), selectorText(o.spec?.selector),
+    name(o),
+    count(o.spec?.replicas),
+    count(o.status?.replicas),
+    count(o.status?.readyReplicas),
+    age(o, now),
+    containerNames(o.spec?.template),
+    containerImages(o.spec?.template),
+    selectorText(o.spec?.selector),
   ]),
   "apps/statefulsets": printer("Name|Ready|Age|Containers*|Images*", (o, now) => [
-    name(o), `${count(o.status?.readyReplicas)}/${count(o.spec?.replicas)}`, age(o, now),
-    containerNames(o.spec?.template), containerImages(o.spec?.template),
+    name(o),
+    `${count(o.status?.readyReplicas)}/${count(o.spec?.replicas)}`,
+    age(o, now),
+    containerNames(o.spec?.template),
+    containerImages(o.spec?.template),
   ]),
   "apps/daemonsets": printer(
     "Name|Desired#|Current#|Ready#|Up-to-date#|Available#|Node Selector|Age|Containers*|Images*|Selector*",
     (o, now) => [
-      name(o), count(o.status?.desiredNumberScheduled), count(o.status?.currentNumberScheduled),
-      count(o.status?.numberReady), count(o.status?.updatedNumberScheduled), count(o.status?.numberAvailable),
-      labelsText(o.spec?.template?.spec?.nodeSelector), age(o, now), containerNames(o.spec?.template),
-      containerImages(o.spec?.template), selectorText(o.spec?.selector),
+      name(o),
+      count(o.status?.desiredNumberScheduled),
+      count(o.status?.currentNumberScheduled),
+      count(o.status?.numberReady),
+      count(o.status?.updatedNumberScheduled),
+      count(o.status?.numberAvailable),
+      labelsText(o.spec?.template?.spec?.nodeSelector),
+      age(o, now),
+      containerNames(o.spec?.template),
+      containerImages(o.spec?.template),
+      selectorText(o.spec?.selector),
     ],
   ),
   "apps/controllerrevisions": printer("Name|Controller|Revision#|Age", (o, now) => {
@@ -121,43 +150,83 @@ export const groupPrinters: Readonly<Record<string, Printer>> = {
     return [name(o), kind, count(o.revision), age(o, now)];
   }),
   "batch/jobs": printer("Name|Status|Completions|Duration|Age|Containers*|Images*|Selector*", (o, now) => [
-    name(o), jobStatus(o), jobCompletions(o), jobDuration(o, now), age(o, now), containerNames(o.spec?.template),
-    containerImages(o.spec?.template), selectorText(o.spec?.selector),
+    name(o),
+    jobStatus(o),
+    jobCompletions(o),
+    jobDuration(o, now),
+    age(o, now),
+    containerNames(o.spec?.template),
+    containerImages(o.spec?.template),
+    selectorText(o.spec?.selector),
   ]),
   "batch/cronjobs": printer(
     "Name|Schedule|Timezone|Suspend|Active#|Last Schedule|Age|Containers*|Images*|Selector*",
     (o, now) => [
-      name(o), o.spec?.schedule ?? "", o.spec?.timeZone ?? none, o.spec?.suspend ? "True" : "False",
-      (o.status?.active ?? []).length, o.status?.lastScheduleTime ? ageOf(o.status.lastScheduleTime, now) : none,
-      age(o, now), containerNames(o.spec?.jobTemplate?.spec?.template),
-      containerImages(o.spec?.jobTemplate?.spec?.template), selectorText(o.spec?.jobTemplate?.spec?.selector),
+      name(o),
+      o.spec?.schedule ?? "",
+      o.spec?.timeZone ?? none,
+      o.spec?.suspend ? "True" : "False",
+      (o.status?.active ?? []).length,
+      o.status?.lastScheduleTime ? ageOf(o.status.lastScheduleTime, now) : none,
+      age(o, now),
+      containerNames(o.spec?.jobTemplate?.spec?.template),
+      containerImages(o.spec?.jobTemplate?.spec?.template),
+      selectorText(o.spec?.jobTemplate?.spec?.selector),
     ],
   ),
   "autoscaling/horizontalpodautoscalers": printer("Name|Reference|Targets|MinPods|MaxPods#|Replicas#|Age", (o, now) => [
-    name(o), `${o.spec?.scaleTargetRef?.kind}/${o.spec?.scaleTargetRef?.name}`, metricTarget(o),
-    o.spec?.minReplicas != null ? String(o.spec.minReplicas) : "<unset>", count(o.spec?.maxReplicas),
-    count(o.status?.currentReplicas), age(o, now),
+    name(o),
+    `${o.spec?.scaleTargetRef?.kind}/${o.spec?.scaleTargetRef?.name}`,
+    metricTarget(o),
+    o.spec?.minReplicas != null ? String(o.spec.minReplicas) : "<unset>",
+    count(o.spec?.maxReplicas),
+    count(o.status?.currentReplicas),
+    age(o, now),
   ]),
   "policy/poddisruptionbudgets": printer("Name|Min Available|Max Unavailable|Allowed Disruptions#|Age", (o, now) => [
-    name(o), String(o.spec?.minAvailable ?? "N/A"), String(o.spec?.maxUnavailable ?? "N/A"),
-    count(o.status?.disruptionsAllowed), age(o, now),
+    name(o),
+    String(o.spec?.minAvailable ?? "N/A"),
+    String(o.spec?.maxUnavailable ?? "N/A"),
+    count(o.status?.disruptionsAllowed),
+    age(o, now),
   ]),
   "networking.k8s.io/ingresses": printer("Name|Class|Hosts|Address|Ports|Age", (o, now) => [
-    name(o), o.spec?.ingressClassName ?? o.metadata.annotations?.["kubernetes.io/ingress.class"] ?? none, ingressHosts(o),
-    (o.status?.loadBalancer?.ingress ?? []).map((i: Stored) => i.ip || i.hostname).filter(Boolean).join(","),
-    (o.spec?.tls ?? []).length ? "80, 443" : "80", age(o, now),
+    name(o),
+    o.spec?.ingressClassName ?? o.metadata.annotations?.["kubernetes.io/ingress.class"] ?? none,
+    ingressHosts(o),
+    (o.status?.loadBalancer?.ingress ?? [])
+      .map((i: Stored) => i.ip || i.hostname)
+      .filter(Boolean)
+      .join(","),
+    (o.spec?.tls ?? []).length ? "80, 443" : "80",
+    age(o, now),
   ]),
   "networking.k8s.io/ingressclasses": printer("Name|Controller|Parameters|Age", (o, now) => {
     const p = o.spec?.parameters;
-    return [name(o), o.spec?.controller ?? "", p ? `${p.kind}${p.apiGroup ? `.${p.apiGroup}` : ""}/${p.name}` : none, age(o, now)];
+    return [
+      name(o),
+      o.spec?.controller ?? "",
+      p ? `${p.kind}${p.apiGroup ? `.${p.apiGroup}` : ""}/${p.name}` : none,
+      age(o, now),
+    ];
   }),
   "networking.k8s.io/networkpolicies": printer("Name|Pod-Selector|Age", (o, now) => [
-    name(o), selectorText(o.spec?.podSelector), age(o, now),
+    name(o),
+    selectorText(o.spec?.podSelector),
+    age(o, now),
   ]),
   "discovery.k8s.io/endpointslices": printer("Name|AddressType|Ports|Endpoints|Age", (o, now) => [
-    name(o), o.addressType ?? "", slicePorts(o), sliceEndpoints(o), age(o, now),
+    name(o),
+    o.addressType ?? "",
+    slicePorts(o),
+    sliceEndpoints(o),
+    age(o, now),
   ]),
-  "coordination.k8s.io/leases": printer("Name|Holder|Age", (o, now) => [name(o), o.spec?.holderIdentity ?? "", age(o, now)]),
+  "coordination.k8s.io/leases": printer("Name|Holder|Age", (o, now) => [
+    name(o),
+    o.spec?.holderIdentity ?? "",
+    age(o, now),
+  ]),
   "rbac.authorization.k8s.io/roles": created,
   "rbac.authorization.k8s.io/clusterroles": created,
   "rbac.authorization.k8s.io/rolebindings": binding,
@@ -166,27 +235,46 @@ export const groupPrinters: Readonly<Record<string, Printer>> = {
   "admissionregistration.k8s.io/mutatingwebhookconfigurations": webhooks,
   "admissionregistration.k8s.io/validatingwebhookconfigurations": webhooks,
   "apiregistration.k8s.io/apiservices": printer("Name|Service|Available|Age", (o, now) => [
-    name(o), o.spec?.service ? `${o.spec.service.namespace}/${o.spec.service.name}` : "Local",
-    condition(o, "Available") || "Unknown", age(o, now),
+    name(o),
+    o.spec?.service ? `${o.spec.service.namespace}/${o.spec.service.name}` : "Local",
+    condition(o, "Available") || "Unknown",
+    age(o, now),
   ]),
   "scheduling.k8s.io/priorityclasses": printer("Name|Value#|Global-Default|Age|PreemptionPolicy", (o, now) => [
-    name(o), count(o.value), String(o.globalDefault ?? false), age(o, now), o.preemptionPolicy ?? "PreemptLowerPriority",
+    name(o),
+    count(o.value),
+    String(o.globalDefault ?? false),
+    age(o, now),
+    o.preemptionPolicy ?? "PreemptLowerPriority",
   ]),
   "storage.k8s.io/storageclasses": printer(
     "Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age",
     (o, now) => [
-      o.metadata.annotations?.["storageclass.kubernetes.io/is-default-class"] === "true" ? `${name(o)} (default)` : name(o),
-      o.provisioner ?? "", o.reclaimPolicy ?? "Delete", o.volumeBindingMode ?? "Immediate",
-      String(o.allowVolumeExpansion ?? false), age(o, now),
+      o.metadata.annotations?.["storageclass.kubernetes.io/is-default-class"] === "true"
+        ? `${name(o)} (default)`
+        : name(o),
+      o.provisioner ?? "",
+      o.reclaimPolicy ?? "Delete",
+      o.volumeBindingMode ?? "Immediate",
+      String(o.allowVolumeExpansion ?? false),
+      age(o, now),
     ],
   ),
-  "storage.k8s.io/csinodes": printer("Name|Drivers#|Age", (o, now) => [name(o), (o.spec?.drivers ?? []).length, age(o, now)]),
+  "storage.k8s.io/csinodes": printer("Name|Drivers#|Age", (o, now) => [
+    name(o),
+    (o.spec?.drivers ?? []).length,
+    age(o, now),
+  ]),
   "node.k8s.io/runtimeclasses": printer("Name|Handler|Age", (o, now) => [name(o), o.handler ?? "", age(o, now)]),
   "certificates.k8s.io/certificatesigningrequests": printer(
     "Name|Age|SignerName|Requestor|RequestedDuration|Condition",
     (o, now) => [
-      name(o), age(o, now), o.spec?.signerName ?? "", o.spec?.username ?? "",
-      o.spec?.expirationSeconds ? shortDuration(o.spec.expirationSeconds * 1000) : none, csrCondition(o),
+      name(o),
+      age(o, now),
+      o.spec?.signerName ?? "",
+      o.spec?.username ?? "",
+      o.spec?.expirationSeconds ? shortDuration(o.spec.expirationSeconds * 1000) : none,
+      csrCondition(o),
     ],
   ),
 };

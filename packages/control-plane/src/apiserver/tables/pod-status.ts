@@ -52,7 +52,14 @@ export function summarizePod(pod: Stored, now: number): PodSummary {
 
 function summarizeInit(pod: Stored, sidecars: ReadonlySet<string>) {
   const specs: Stored[] = pod.spec?.initContainers ?? [];
-  const found = { reason: "", restarts: 0, lastRestart: 0, sidecarRestarts: 0, lastSidecarRestart: 0, readySidecars: 0 };
+  const found = {
+    reason: "",
+    restarts: 0,
+    lastRestart: 0,
+    sidecarRestarts: 0,
+    lastSidecarRestart: 0,
+    readySidecars: 0,
+  };
   const statuses: Stored[] = pod.status?.initContainerStatuses ?? [];
   for (const [index, container] of statuses.entries()) {
     found.restarts += container.restartCount ?? 0;
