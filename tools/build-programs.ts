@@ -21,6 +21,7 @@ const programs: Readonly<Record<string, string>> = {
   kubelet: "packages/node/src/kubelet/main.ts",
   "aws-node": "packages/vpc-cni/src/main.ts",
   "aws-node-init": "packages/vpc-cni/src/init.ts",
+  "network-policy-agent": "packages/network-policy/src/agent/main.ts",
   "kube-proxy": "packages/service-proxy/src/main.ts",
   coredns: "packages/cluster-dns/src/main.ts",
   "store-ui": "packages/images/src/ui/main.ts",

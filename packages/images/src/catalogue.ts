@@ -43,6 +43,7 @@ const appUser = { user: { uid: 1000, gid: 1000 } };
 export const catalogue: readonly Image[] = [
   program(`${canonicalSystemRegistry}amazon-k8s-cni-init`, "aws-node-init"),
   program(`${canonicalSystemRegistry}amazon-k8s-cni`, "aws-node"),
+  program(`${canonicalSystemRegistry}amazon/aws-network-policy-agent`, "network-policy-agent"),
   program(`${canonicalSystemRegistry}eks/kube-proxy`, "kube-proxy"),
   program(`${canonicalSystemRegistry}eks/coredns`, "coredns"),
   { ...empty, repository: "registry.k8s.io/pause", entrypoint: ["/bin/sh", "-c", waitForSignal] },

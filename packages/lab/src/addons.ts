@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { nthAddress } from "@underlay/addr/cidr";
 import { awsClients } from "./up-clients.ts";
 import { kubeClient } from "./kube-access.ts";
+import type { ClusterPlan } from "./cluster-file.ts";
 import { applyManifest, readManifest, type Manifest } from "./manifest.ts";
 import type { ClusterRecord, Places } from "./places.ts";
 import { waitUntil } from "./wait.ts";
@@ -27,6 +28,7 @@ export async function applyAddons(options: { places: Places; record: ClusterReco
   };
   const objects = manifestFolders.flatMap((folder) => readFolder(places.repoDir, folder, values));
   setCniEnv(objects, record.plan.cniEnv);
+  setNetworkPolicy(objects, record.plan.networkPolicy);
   const client = await kubeClient(places);
   try {
     const definitions = objects.filter((object) => object.kind === "CustomResourceDefinition");
@@ -47,17 +49,32 @@ function readFolder(repoDir: string, folder: string, values: Readonly<Record<str
   );
 }
 
-type EnvHolder = {
-  spec: { template: { spec: { containers: { name: string; env?: { name: string; value?: string }[] }[] } } };
-};
+type Container = { name: string; args?: string[]; env?: { name: string; value?: string }[] };
+type ContainerHolder = { spec: { template: { spec: { containers: Container[] } } } };
+
+function containerOf(objects: readonly Manifest[], name: string): Container | undefined {
+  const daemonSet = objects.find((object) => object.kind === "DaemonSet" && object.metadata.name === "aws-node");
+  return (daemonSet as ContainerHolder | undefined)?.spec.template.spec.containers.find((one) => one.name === name);
+}
 
 /** Sets variables on the main container of aws-node, replacing those of the same name. */
 function setCniEnv(objects: readonly Manifest[], env: Readonly<Record<string, string>>): void {
-  const daemonSet = objects.find((object) => object.kind === "DaemonSet" && object.metadata.name === "aws-node");
-  const container = (daemonSet as EnvHolder | undefined)?.spec.template.spec.containers.find(
-    ({ name }) => name === "aws-node",
-  );
+  const container = containerOf(objects, "aws-node");
   if (!container) return;
   const kept = (container.env ?? []).filter(({ name }) => !(name in env));
   container.env = [...kept, ...Object.entries(env).map(([name, value]) => ({ name, value }))];
+}
+
+/** The add-on's switch: the controller's ConfigMap and the agent's flags. */
+function setNetworkPolicy(objects: readonly Manifest[], { enabled, eventLogs }: ClusterPlan["networkPolicy"]): void {
+  const agent = containerOf(objects, "aws-eks-nodeagent");
+  const flags: Record<string, boolean> = { "enable-network-policy": enabled, "enable-policy-event-logs": eventLogs };
+  if (agent) {
+    const isSet = (arg: string): boolean => Object.keys(flags).some((flag) => arg.startsWith(`--${flag}=`));
+    const kept = (agent.args ?? []).filter((arg) => !isSet(arg));
+    agent.args = [...kept, ...Object.entries(flags).map(([flag, on]) => `--${flag}=${on}`)];
+  }
+  const config = objects.find((object) => object.kind === "ConfigMap" && object.metadata.name === "amazon-vpc-cni");
+  const data = (config as { data?: Record<string, string> } | undefined)?.data;
+  if (data) data["enable-network-policy-controller"] = String(enabled);
 }

@@ -53,3 +53,15 @@ test("parseClusterFile() reads the vpc-cni add-on's environment", () => {
   );
   assert.deepEqual(plan.cniEnv, { WARM_IP_TARGET: "3" });
 });
+
+test("parseClusterFile() reads the vpc-cni add-on's network policy switches, texts as the add-on's schema has them", () => {
+  const read = (values: string) =>
+    parseClusterFile(
+      `${head}metadata: { name: demo }\naddons: [{ name: vpc-cni, configurationValues: '${values}' }]\n`,
+      "c.yaml",
+    ).networkPolicy;
+  assert.deepEqual(read("{}"), { enabled: false, eventLogs: false });
+  const on = '{"enableNetworkPolicy":"true","nodeAgent":{"enablePolicyEventLogs":"true"}}';
+  assert.deepEqual(read(on), { enabled: true, eventLogs: true });
+  assert.throws(() => read('{"enableNetworkPolicy":"yes"}'), /configurationValues\.enableNetworkPolicy/);
+});

@@ -30,6 +30,8 @@ export type ClusterPlan = {
   readonly nodeGroups: readonly NodeGroupPlan[];
   /** Environment variables set on `aws-node`, by the `vpc-cni` add-on's configurationValues.env. */
   readonly cniEnv: Readonly<Record<string, string>>;
+  /** Network policy, by the same add-on's `enableNetworkPolicy` and `nodeAgent.enablePolicyEventLogs`. */
+  readonly networkPolicy: { readonly enabled: boolean; readonly eventLogs: boolean };
 };
 
 /** Plain EKS in the workshop's VPC. */
@@ -57,6 +59,7 @@ export const defaultPlan: ClusterPlan = {
     },
   ],
   cniEnv: {},
+  networkPolicy: { enabled: false, eventLogs: false },
 };
 
 /** Reads a cluster file's text. Throws `BadClusterFile` naming the field path. */
@@ -107,7 +110,7 @@ export function parseClusterFile(text: string, fileName: string): ClusterPlan {
   );
   if (zones.length < 2) reader.fail("availabilityZones", `names ${zones.length} zone, an EKS cluster needs at least 2`);
   const nodeGroups = reader.objects("managedNodeGroups").map(readNodeGroup);
-  const cniEnv = readAddons(reader.objects("addons"));
+  const addons = readAddons(reader.objects("addons"));
   reader.end();
   return {
     name,
@@ -121,7 +124,7 @@ export function parseClusterFile(text: string, fileName: string): ClusterPlan {
     privateAccess,
     serviceCidr,
     nodeGroups,
-    cniEnv,
+    ...addons,
   };
 }
 
@@ -146,8 +149,8 @@ function readNodeGroup(group: Reader): NodeGroupPlan {
 
 const knownAddons = ["vpc-cni", "kube-proxy", "coredns"];
 
-function readAddons(addons: readonly Reader[]): Record<string, string> {
-  let cniEnv: Record<string, string> = {};
+function readAddons(addons: readonly Reader[]): Pick<ClusterPlan, "cniEnv" | "networkPolicy"> {
+  let { cniEnv, networkPolicy } = defaultPlan;
   for (const addon of addons) {
     const name = addon.text("name", "");
     if (!knownAddons.includes(name))
@@ -158,11 +161,19 @@ function readAddons(addons: readonly Reader[]): Record<string, string> {
       if (name !== "vpc-cni") addon.fail("configurationValues", `is supported for vpc-cni only`);
       const configuration = new Reader(addon.fileName, `${addon.path}.configurationValues`, parse(values));
       cniEnv = configuration.strings("env");
+      // The add-on's schema wants these as texts.
+      const isOn = (from: Reader, field: string): boolean => from.oneOf(field, ["true", "false"], "false") === "true";
+      const nodeAgent = configuration.object("nodeAgent");
+      networkPolicy = {
+        enabled: isOn(configuration, "enableNetworkPolicy"),
+        eventLogs: isOn(nodeAgent, "enablePolicyEventLogs"),
+      };
+      nodeAgent.end();
       configuration.end();
     }
     addon.end();
   }
-  return cniEnv;
+  return { cniEnv, networkPolicy };
 }
 
 /** Reads one mapping field by field and knows which fields were never asked for. */

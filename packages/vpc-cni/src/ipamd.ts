@@ -23,6 +23,7 @@ import { readInstance, readSecurityGroups, readVpcCidrs } from "./instance-metad
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { podSuffix } from "./names.ts";
 import { Plumber } from "./plumber.ts";
+import { policyAgentOf, serveConfig } from "./policy-agent.ts";
 import { Pool } from "./pool.ts";
 import type { Settings } from "./settings.ts";
 import type { FirewallInput } from "./snat-rules.ts";
@@ -67,6 +68,8 @@ const watchEveryMs = 30_000;
 export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   const { settings, ec2, imds, node, clock, log, signal } = options;
   const metrics = createMetrics();
+  // The policy agent starts beside us and needs the mode before the first pod comes.
+  const config = settings.networkPolicyMode === undefined ? undefined : await serveConfig(settings, log);
   const instance = await readInstance(imds);
   const host = new HostNetwork({ clock, log, ...(options.netns === undefined ? {} : { netns: options.netns }) });
 
@@ -143,6 +146,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     clock,
     log,
     metrics,
+    policy: policyAgentOf(settings, log),
     whyEmpty: () => pool.because,
     onEmpty: ({ pod }, why) =>
       node.warnPod(pod.namespace, pod.name, pod.uid, "FailedToAssignIP", `No address is free on this node: ${why}`),
@@ -190,6 +194,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   }
   const done = Promise.all(loops).then(async () => {
     await server.close();
+    await config?.close();
     host.close();
     firewall.close();
   });

@@ -13,6 +13,7 @@ import type { Datastore } from "./datastore.ts";
 import type { HostNetwork } from "./host-network.ts";
 import type { Metrics } from "./metrics.ts";
 import { hostVethName, podSuffix } from "./names.ts";
+import type { PolicyAgent } from "./policy-agent.ts";
 import { findWireFault, plumbPod, unplumbPod, type PodWire } from "./pod-network.ts";
 
 export type PlumberOptions = {
@@ -23,6 +24,8 @@ export type PlumberOptions = {
   readonly metrics: Metrics;
   /** One sentence on why the pool is empty, for the pod's event. */
   readonly whyEmpty: () => string;
+  /** Asked after a pod is wired and after it is unwired; none: network policy is not this node's business. */
+  readonly policy?: PolicyAgent | undefined;
   readonly onAssigned?: (request: CniRequest, address: string) => void;
   readonly onReleased?: (request: CniRequest, address: string) => void;
   readonly onEmpty?: (request: CniRequest, why: string) => void;
@@ -100,6 +103,8 @@ export class Plumber {
       datastore.release(keyOf(request), clock.now());
       throw new CniError(cniCode.pluginFailed, "add cmd: failed to setup network", (error as Error).message);
     }
+    // As upstream: a failure fails the ADD and nothing is undone here, the runtime's DEL does that.
+    await this.#o.policy?.enforce({ ...request.pod, address: given.address, hostVeth: wire.hostVeth });
     this.#o.onAssigned?.(request, given.address);
     log.info("added pod", {
       pod: `${pod.namespace}/${pod.name}`,
@@ -122,7 +127,7 @@ export class Plumber {
     });
   }
 
-  #del(request: CniRequest): string {
+  async #del(request: CniRequest): Promise<string> {
     const { datastore, host, clock, log, metrics } = this.#o;
     metrics.delRequests.inc({ reason: "PodDeleted" });
     const held = datastore.find(keyOf(request));
@@ -138,6 +143,8 @@ export class Plumber {
       address: held.address,
       eniId: held.eniId,
     });
+    const hostVeth = hostVethName(request.vethPrefix, held.pod.namespace, held.pod.name);
+    await this.#o.policy?.release({ ...held.pod, address: held.address, hostVeth });
     return "";
   }
 

@@ -44,6 +44,8 @@ const tolerant: [Record<string, string>, (s: ReturnType<typeof parseSettings>) =
   [{ ADDITIONAL_ENI_TAGS: '{"team":"a","x.k8s.amazonaws.com/y":"b"}' }, (s) => s.additionalEniTags, { team: "a" }],
   [{ ADDITIONAL_ENI_TAGS: "team=a" }, (s) => s.additionalEniTags, {}],
   [{ HTTP_TIMEOUT: "3" }, (s) => s.httpTimeoutMs, 10_000],
+  [{}, (s) => s.networkPolicyMode, undefined],
+  [{ NETWORK_POLICY_ENFORCING_MODE: "Strict" }, (s) => s.networkPolicyMode, "strict"],
   [{ ENABLE_PREFIX_DELEGATION: "false", NETWORK_POLICY_ENFORCING_MODE: "none" }, (s) => s.notes, []],
 ];
 for (const [env, pick, expected] of tolerant) {
@@ -58,7 +60,7 @@ const refused: Record<string, string>[] = [
   { ENABLE_MULTI_NIC: "true" },
   { ENABLE_V6_EGRESS: "true" },
   { ENABLE_IMDS_ONLY_MODE: "true" },
-  { NETWORK_POLICY_ENFORCING_MODE: "standard" },
+  { NETWORK_POLICY_ENFORCING_MODE: "lenient" },
   { ENABLE_IPv4: "false" },
   { AWS_VPC_K8S_CNI_VETHPREFIX: "eth" },
   { AWS_VPC_K8S_CNI_VETHPREFIX: "toolong" },

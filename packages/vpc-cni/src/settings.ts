@@ -31,6 +31,8 @@ export type Settings = {
   readonly bandwidthPlugin: boolean;
   readonly podSecurityGroupEnforcingMode: "strict" | "standard";
   readonly annotatePodIp: boolean;
+  /** undefined: the policy agent is not asked. Otherwise every ADD and DEL tells it of the pod. */
+  readonly networkPolicyMode: "standard" | "strict" | "none" | undefined;
   readonly subnetDiscovery: boolean;
   readonly clusterName: string;
   readonly additionalEniTags: Readonly<Record<string, string>>;
@@ -58,6 +60,10 @@ export type Settings = {
   readonly timeScale: number;
   /** Where ipamd listens for the plugin. */
   readonly plumberSocket: string;
+  /** Where the policy agent asks ipamd for its settings. */
+  readonly configSocket: string;
+  /** Where the policy agent listens. */
+  readonly policyAgentSocket: string;
   /** What was odd in the environment and which default replaced it; logged at start. */
   readonly notes: readonly string[];
 };
@@ -76,11 +82,6 @@ const refusedModes: readonly { name: string; mode: string; asked: (value: string
   { name: "ENABLE_MULTI_NIC", mode: "pods with several network cards", asked: isTrue },
   { name: "ENABLE_V6_EGRESS", mode: "IPv6 egress", asked: isTrue },
   { name: "ENABLE_IMDS_ONLY_MODE", mode: "running without the EC2 API", asked: isTrue },
-  {
-    name: "NETWORK_POLICY_ENFORCING_MODE",
-    mode: "network policy",
-    asked: (value) => value.toLowerCase() !== "none",
-  },
 ];
 
 /** Parses the environment of aws-node. Throws `UnderlayError` where upstream's entry point or ipamd refuses to start. */
@@ -143,6 +144,7 @@ export function parseSettings(env: Env): Settings {
     podSecurityGroupEnforcingMode:
       text("POD_SECURITY_GROUP_ENFORCING_MODE", "strict") === "standard" ? "standard" : "strict",
     annotatePodIp: bool("ANNOTATE_POD_IP", false),
+    networkPolicyMode: parseNetworkPolicyMode(env),
     subnetDiscovery: bool("ENABLE_SUBNET_DISCOVERY", true),
     clusterName: text("CLUSTER_NAME", ""),
     additionalEniTags: parseTags(env, notes),
@@ -168,6 +170,8 @@ export function parseSettings(env: Env): Settings {
     clusterEndpoint: text("CLUSTER_ENDPOINT", ""),
     timeScale: parseTimeScale(env),
     plumberSocket: text("UNDERLAY_PLUMBER_SOCKET", defaultPlumberSocket),
+    configSocket: "/var/run/aws-node/ipamd.sock",
+    policyAgentSocket: "/var/run/aws-node/npa.sock",
     notes,
   };
 }
@@ -187,6 +191,17 @@ function refuseUnbuiltModes(env: Env): void {
       `kubectl -n kube-system set env daemonset/aws-node ${name}-`,
     );
   }
+}
+
+function parseNetworkPolicyMode(env: Env): Settings["networkPolicyMode"] {
+  const value = env["NETWORK_POLICY_ENFORCING_MODE"]?.toLowerCase();
+  if (value === undefined || value === "") return undefined;
+  if (value === "standard" || value === "strict" || value === "none") return value;
+  throw refusal(
+    "NETWORK_POLICY_ENFORCING_MODE",
+    `"${value}" is none of standard, strict, none`,
+    "The default of the add-on is standard",
+  );
 }
 
 function parseCooldown(env: Env): number {

@@ -24,8 +24,17 @@ const SILENCE_MS = 300;
 let versions = 0;
 
 /** A PolicyEndpoint of namespace shop, of which every call is a new version. */
-export function endpoint(name: string, spec: Omit<PolicyEndpointSpec, "policyRef">, subjects: readonly Place[] = []): PolicyEndpoint {
-  const podSelectorEndpoints = subjects.map((place) => ({ hostIP: NODE, podIP: PLACES[place], name: place, namespace: "shop" }));
+export function endpoint(
+  name: string,
+  spec: Omit<PolicyEndpointSpec, "policyRef">,
+  subjects: readonly Place[] = [],
+): PolicyEndpoint {
+  const podSelectorEndpoints = subjects.map((place) => ({
+    hostIP: NODE,
+    podIP: PLACES[place],
+    name: place,
+    namespace: "shop",
+  }));
   return {
     metadata: { name: `${name}-x`, namespace: "shop", uid: `${name}-x`, resourceVersion: `${++versions}` },
     spec: { policyRef: { namespace: "shop", name }, podSelectorEndpoints, ...spec },
@@ -139,7 +148,11 @@ ip saddr ${PLACES.b} ip daddr ${PLACES.b} masquerade
   }
 
   /** A connection that stays open; `say` tells whether its echo came back. */
-  async connect(from: Place, to: string, port = 8080): Promise<{ say(text: string): Promise<boolean>; socket: Socket }> {
+  async connect(
+    from: Place,
+    to: string,
+    port = 8080,
+  ): Promise<{ say(text: string): Promise<boolean>; socket: Socket }> {
     const socket = connectTcp({ netns: this.netns(from), address: to, port });
     this.#t.after(() => socket.destroy());
     await once(socket, "data");
@@ -160,7 +173,11 @@ ip saddr ${PLACES.b} ip daddr ${PLACES.b} masquerade
 
   #wire(): void {
     const node = this.netns("node");
-    writeSysctls(node, { "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0 });
+    writeSysctls(node, {
+      "net.ipv4.ip_forward": 1,
+      "net.ipv4.conf.all.rp_filter": 0,
+      "net.ipv4.conf.default.rp_filter": 0,
+    });
     using rtnl = Rtnl.open(node);
     rtnl.apply({ do: "set-link", name: "lo", up: true }, { do: "add-address", address: `${NODE}/32`, dev: "lo" });
     for (const [index, [place, address]] of Object.entries(PLACES).entries()) {
@@ -169,7 +186,14 @@ ip saddr ${PLACES.b} ip daddr ${PLACES.b} masquerade
       const isPod = place === "a" || place === "b";
       const dev = isPod ? hostVethName("eni", "shop", place) : `eth${index}`;
       rtnl.apply(
-        { do: "add-veth", name: dev, mac: here, mtu: 9001, up: true, peer: { name: "eth0", mac: there, mtu: 9001, netns: this.netns(place) } },
+        {
+          do: "add-veth",
+          name: dev,
+          mac: here,
+          mtu: 9001,
+          up: true,
+          peer: { name: "eth0", mac: there, mtu: 9001, netns: this.netns(place) },
+        },
         { do: "add-neighbour", to: address, mac: there, dev },
         { do: "add-route", to: `${address}/32`, dev, src: NODE },
       );

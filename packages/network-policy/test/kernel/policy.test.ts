@@ -50,20 +50,39 @@ test("rules admit by address, hole, protocol and port; policies add up", async (
       [`${from} tcp`, world.ask(from, PLACES.b)],
       [`${from} udp`, world.askUdp(from, PLACES.b)],
     ]);
-    const answers = await Promise.all(asked.map(async ([name, answer]) => ((await answer) === "silence" ? [] : [name])));
+    const answers = await Promise.all(
+      asked.map(async ([name, answer]) => ((await answer) === "silence" ? [] : [name])),
+    );
     return answers.flat();
   };
   const one = endpoint("one", { podIsolation: ["Ingress"], ingress: [{ cidr: PLACES.a, ports: tcp8080 }] }, ["b"]);
   world.enforce([one]);
   assert.deepEqual(await reach(), ["a tcp"]);
-  const two = endpoint("two", { podIsolation: ["Ingress"], ingress: [{ cidr: "10.0.0.0/8", except: ["10.0.1.0/24"], ports: [{ protocol: "UDP" }] }] }, ["b"]);
+  const two = endpoint(
+    "two",
+    {
+      podIsolation: ["Ingress"],
+      ingress: [{ cidr: "10.0.0.0/8", except: ["10.0.1.0/24"], ports: [{ protocol: "UDP" }] }],
+    },
+    ["b"],
+  );
   world.enforce([one, two]);
   assert.deepEqual(await reach(), ["a tcp", "far udp"]);
   world.enforce([one, two, endpoint("three", { podIsolation: ["Ingress"], ingress: everywhere }, ["b"])]);
   assert.equal((await reach()).length, 6);
   world.enforce([two]);
   assert.deepEqual(await reach(), ["far udp"]);
-  const overlapping = { ...two, metadata: { ...two.metadata, resourceVersion: "9999" }, spec: { ...two.spec, ingress: [{ cidr: "10.0.2.0/24", ports: [{ protocol: "TCP", port: 8000, endPort: 8100 }] }, { cidr: "10.0.2.20", ports: [{ protocol: "UDP", port: 8080 }] }] } };
+  const overlapping = {
+    ...two,
+    metadata: { ...two.metadata, resourceVersion: "9999" },
+    spec: {
+      ...two.spec,
+      ingress: [
+        { cidr: "10.0.2.0/24", ports: [{ protocol: "TCP", port: 8000, endPort: 8100 }] },
+        { cidr: "10.0.2.20", ports: [{ protocol: "UDP", port: 8080 }] },
+      ],
+    },
+  };
   world.enforce([overlapping]);
   assert.deepEqual(await reach(), ["far tcp", "far udp"], "elements that overlap the old ones replace them");
 });
@@ -74,7 +93,8 @@ test("a Service is judged by its backend, and a pod reaches itself through it", 
   world.serveUdp("b");
   world.enforce([]);
   assert.equal(await world.ask("a", VIP, 80), "b sees 10.0.1.10;");
-  const allow = (cidr: string, port: number) => endpoint("out", { podIsolation: ["Egress"], egress: [{ cidr, ports: [{ protocol: "TCP", port }] }] }, ["a"]);
+  const allow = (cidr: string, port: number) =>
+    endpoint("out", { podIsolation: ["Egress"], egress: [{ cidr, ports: [{ protocol: "TCP", port }] }] }, ["a"]);
   world.enforce([allow(PLACES.b, 8080)]);
   assert.equal(await world.ask("a", VIP, 80), "b sees 10.0.1.10;", "the backend's address and port are allowed");
   assert.equal(await world.askUdp("a", VIP, 80), "silence");
@@ -95,7 +115,9 @@ test("an established connection is cut by a change that denies it, and only that
   const fromFar = await world.connect("far", PLACES.b);
   const out = await world.connect("b", PLACES.far);
   for (const one of [fromA, throughService, fromFar, out]) assert.equal(await one.say("ping"), true);
-  const done = world.enforce([endpoint("far-only", { podIsolation: ["Ingress"], ingress: [{ cidr: PLACES.far }] }, ["b"])]);
+  const done = world.enforce([
+    endpoint("far-only", { podIsolation: ["Ingress"], ingress: [{ cidr: PLACES.far }] }, ["b"]),
+  ]);
   assert.ok(done.cutFlows >= 2);
   assert.equal(await fromA.say("more"), false);
   assert.equal(await throughService.say("more"), false);
@@ -148,7 +170,11 @@ test("strict closes a pod that no policy selects, and its node still reaches it"
 test("a pod the controller has not listed yet is isolated by its labels", async (t) => {
   const world = new PolicyWorld(t);
   world.serveTcp("b");
-  const policy = endpoint("web", { podSelector: { matchLabels: { app: "web" } }, podIsolation: ["Ingress"], ingress: [{ cidr: PLACES.far }] });
+  const policy = endpoint("web", {
+    podSelector: { matchLabels: { app: "web" } },
+    podIsolation: ["Ingress"],
+    ingress: [{ cidr: PLACES.far }],
+  });
   world.enforce([policy], "standard", world.pods({ b: { app: "web" } }));
   assert.equal(await world.ask("a", PLACES.b), "silence");
   assert.equal(await world.ask("far", PLACES.b), "b sees 10.0.2.20;");
@@ -158,13 +184,26 @@ test("decisions about first packets are told: accepted, denied, by direction", a
   const world = new PolicyWorld(t, { logGroup: 11, logAccepted: true });
   world.serveTcp("b");
   const seen: FlowEvent[] = [];
-  const reader = readNflog({ netns: world.netns("node"), group: 11, onPacket: (packet) => seen.push(...[readFlowEvent(packet)].filter((one) => one !== undefined)) });
+  const reader = readNflog({
+    netns: world.netns("node"),
+    group: 11,
+    onPacket: (packet) => seen.push(...[readFlowEvent(packet)].filter((one) => one !== undefined)),
+  });
   t.after(() => reader.close());
-  world.enforce([endpoint("far-only", { podIsolation: ["Ingress"], ingress: [{ cidr: PLACES.far, ports: tcp8080 }] }, ["b"])]);
+  world.enforce([
+    endpoint("far-only", { podIsolation: ["Ingress"], ingress: [{ cidr: PLACES.far, ports: tcp8080 }] }, ["b"]),
+  ]);
   await world.ask("far", PLACES.b);
   await world.ask("a", VIP, 80);
   const deadline = Date.now() + 3000;
-  while (new Set(seen.map((one) => one.verdict)).size < 2 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
-  const told = seen.map(({ verdict, direction, source, destination, destinationPort, protocol }) => `${verdict} ${direction} ${protocol} ${source} ${destination}:${destinationPort}`);
-  assert.deepEqual([...new Set(told)].sort(), ["ACCEPT ingress TCP 10.0.2.20 10.0.1.11:8080", "DENY ingress TCP 10.0.1.10 10.0.1.11:8080"]);
+  while (new Set(seen.map((one) => one.verdict)).size < 2 && Date.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  const told = seen.map(
+    ({ verdict, direction, source, destination, destinationPort, protocol }) =>
+      `${verdict} ${direction} ${protocol} ${source} ${destination}:${destinationPort}`,
+  );
+  assert.deepEqual([...new Set(told)].sort(), [
+    "ACCEPT ingress TCP 10.0.2.20 10.0.1.11:8080",
+    "DENY ingress TCP 10.0.1.10 10.0.1.11:8080",
+  ]);
 });
