@@ -136,6 +136,7 @@ const victims: readonly [what: string, pattern: string][] = [
   ["kube-proxy on every node", "programs/kube-proxy.mjs"],
   ["the API server", "programs/apiserver.mjs"],
   ["the controller manager", "programs/controller-manager.mjs"],
+  ["the network policy controller", "programs/network-policy-controller.mjs"],
   ["the cloud", "programs/cloud.mjs"],
 ];
 

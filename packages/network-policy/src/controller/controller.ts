@@ -90,8 +90,11 @@ export class PolicyController {
       update: (_, policy) => this.#wake(keyOf(policy), 0),
       delete: (policy) => this.#wake(keyOf(policy), 0),
     });
-    // An object changed by someone else is put right; one's own writes lead to a look that finds nothing to do.
-    const endpoint = (object: PolicyEndpoint) => this.#wake(policyKeyOf(object));
+    // An object changed by someone else is put right.
+    const endpoint = (object: PolicyEndpoint) => {
+      const key = policyKeyOf(object);
+      if (!this.#stored.isOwnWrite(key, object)) this.#wake(key);
+    };
     this.#endpoints.on({ add: endpoint, update: (_, object) => endpoint(object), delete: endpoint });
     const home = (namespace: string): Labels => this.#namespaces.get(namespace)?.metadata.labels;
     onChange(this.#pods, (versions) => {

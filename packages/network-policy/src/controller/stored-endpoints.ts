@@ -29,6 +29,12 @@ export class StoredEndpoints {
     return [...objects.values()];
   }
 
+  /** Whether what the informer heard is what was just written: nothing new. */
+  isOwnWrite(policyKey: string, heard: PolicyEndpoint): boolean {
+    const written = this.#written.get(policyKey)?.get(keyOf(heard))?.object;
+    return written !== undefined && written.metadata.resourceVersion === heard.metadata.resourceVersion;
+  }
+
   wrote(policyKey: string, object: PolicyEndpoint): void {
     this.#note(policyKey, object, object);
   }
