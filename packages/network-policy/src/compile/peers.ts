@@ -1,4 +1,5 @@
 /** Peers of rules as entries: pods by their addresses, Services by theirs, blocks as they stand. */
+import { isCidr } from "@underlay/addr/cidr";
 import { matchesLabelSelector } from "@underlay/kube/selectors";
 import type { Pod, Service } from "@underlay/kube/objects";
 import type { PolicyEndpointEntry, PolicyEndpointPort } from "../api/policy-endpoint.ts";
@@ -16,7 +17,7 @@ export function sourceEntries(
 ): PolicyEndpointEntry[] {
   if (peers.length === 0) return everywhere.map((cidr) => ({ cidr, ports }));
   return peers.flatMap((peer) => {
-    if (peer.ipBlock) return [blockEntry(peer.ipBlock, ports)];
+    if (peer.ipBlock) return blockEntries(peer.ipBlock, ports);
     const pods = namespacesOf(peer, policyNamespace, view).flatMap((namespace) => podsOfPeer(peer, namespace, view));
     return pods.flatMap((pod) => podEntries(pod, ports));
   });
@@ -33,7 +34,7 @@ export function destinationEntries(
   return peers.flatMap((peer) => {
     if (peer.ipBlock) {
       const numbers = portsWithoutNames(ports);
-      return numbers ? [blockEntry(peer.ipBlock, numbers)] : [];
+      return numbers ? blockEntries(peer.ipBlock, numbers) : [];
     }
     return namespacesOf(peer, policyNamespace, view).flatMap((namespace) => [
       ...podsOfPeer(peer, namespace, view).flatMap((pod) => podEntriesFor(pod, ports)),
@@ -92,9 +93,11 @@ function clusterIpOf({ spec }: Service): string | undefined {
   return spec?.clusterIP && spec.clusterIP !== "None" ? spec.clusterIP : undefined;
 }
 
-function blockEntry(
+/** As the policy has it. An API server refuses a block that is none; should one come anyway, it allows nothing rather than stop an agent. */
+function blockEntries(
   { cidr, except }: { cidr: string; except?: string[] | undefined },
   ports: PolicyEndpointPort[],
-): PolicyEndpointEntry {
-  return { cidr, ...(except ? { except } : {}), ports };
+): PolicyEndpointEntry[] {
+  if (![cidr, ...(except ?? [])].every(isCidr)) return [];
+  return [{ cidr, ...(except ? { except } : {}), ports }];
 }
