@@ -133,6 +133,16 @@ test("up repairs a half-dead cluster: no supervisor, no cloud, no API server, no
   assert.match(pods, /aws-node/);
 });
 
+test("our own store manifests are accepted whole by the API server", async () => {
+  const out = await second.kubectlOk("kustomize", join(repo, "examples/retail-store"));
+  const objects = join(folder, "store.yaml");
+  writeFileSync(objects, out);
+  for (const name of ["ui", "catalog", "carts", "checkout", "orders"])
+    await second.kubectlOk("create", "namespace", name);
+  const applied = await second.kubectlOk("apply", "--dry-run=server", "-f", objects);
+  assert.equal(applied.trim().split("\n").length, 35);
+});
+
 test("down of one cluster leaves the other alone", async () => {
   await first.underlayOk("down");
   assert.ok(!(await runOk("ip", ["netns", "list"])).includes(first.name));

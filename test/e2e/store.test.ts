@@ -93,6 +93,10 @@ test("three m5.large nodes are Ready in three zones, with aws-node, kube-proxy a
   assert.equal(coredns.status.readyReplicas, 2);
 });
 
+test("CI runs the workshop's own manifests, not ours in their place", () => {
+  assert.ok(!process.env["CI"] || store.startsWith(workshop), `no workshop at ${workshop}`);
+});
+
 test("the store's manifests apply unmodified and every pod becomes Ready", async () => {
   await cluster.kubectlOk("apply", "-k", store);
   const pods = await eventually(

@@ -7,6 +7,7 @@ import { readFileSync, readdirSync, readlinkSync, rmSync, statSync } from "node:
 import { unmount } from "@underlay/kernel/mounts";
 import { deleteNetns, listNetns, netnsPath } from "@underlay/kernel/netns";
 import type { ClusterRecord, Places } from "./places.ts";
+import { releasePorts } from "./ports.ts";
 import { waitUntil } from "./wait.ts";
 
 export type DownResult = { readonly processes: number; readonly namespaces: number };
@@ -26,6 +27,7 @@ export async function down(places: Places, record: ClusterRecord): Promise<DownR
   const namespaces = listNetns(prefix);
   for (const name of namespaces) deleteNetns(name);
   for (const target of findMounts(places.stateDir)) unmount(target);
+  releasePorts(places.stateDir);
   rmSync(places.stateDir, { recursive: true, force: true });
   return { processes: killed.size, namespaces: namespaces.length };
 }

@@ -4,7 +4,6 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
-import { createServer } from "node:net";
 import { isAwsError } from "@underlay/aws/aws-error";
 import { listNetns } from "@underlay/kernel/netns";
 import { findAdopted, spawnDetached } from "@underlay/kernel/processes";
@@ -14,6 +13,7 @@ import { applyAddons } from "./addons.ts";
 import type { ClusterPlan } from "./cluster-file.ts";
 import { readinessOf } from "./kube-access.ts";
 import { placesOf, readRecord, writeWhole, type ClusterRecord, type Places } from "./places.ts";
+import { claimPort } from "./ports.ts";
 import { keptByCloud, supervisorProcess } from "./programs.ts";
 import { awsClients } from "./up-clients.ts";
 import { buildNetwork, type BuiltNetwork } from "./vpc-build.ts";
@@ -74,11 +74,12 @@ export async function up(root: string, plan: ClusterPlan, progress: Progress): P
 }
 
 async function createRecord(places: Places, plan: ClusterPlan): Promise<ClusterRecord> {
+  mkdirSync(places.stateDir, { recursive: true });
   const record: ClusterRecord = {
     clusterId: chooseClusterId(),
     accountId: "111122223333",
-    apiPort: await freePort(4566),
-    kubePort: await freePort(6443),
+    apiPort: await claimPort(4566, places.stateDir),
+    kubePort: await claimPort(6443, places.stateDir),
     accessKeyId: `AKIA${randomBytes(10).toString("hex").toUpperCase().slice(0, 16)}`,
     secretAccessKey: randomBytes(30).toString("base64url"),
     plan,
@@ -98,25 +99,6 @@ function chooseClusterId(): string {
     const id = randomBytes(2).toString("hex");
     if (listNetns(`ul-${id}-`).length === 0) return id;
   }
-}
-
-/** `preferred` or the next port nobody listens on. */
-async function freePort(preferred: number): Promise<number> {
-  for (let port = preferred; port < preferred + 100; port++) {
-    const free = await new Promise<boolean>((settle) => {
-      const probe = createServer();
-      probe.once("error", () => settle(false));
-      probe.listen(port, "127.0.0.1", () => probe.close(() => settle(true)));
-    });
-    if (free) return port;
-  }
-  throw new UnderlayError(
-    "NoFreePort",
-    `Cannot open a door on 127.0.0.1: ports ${preferred} to ${preferred + 99} are all in use`,
-    {
-      hint: "See who listens: ss -ltnp",
-    },
-  );
 }
 
 function refuseOtherPlan(existing: ClusterRecord | undefined, plan: ClusterPlan): void {
