@@ -103,7 +103,8 @@ export class PolicyAgent {
     const key = `${pod.namespace}/${pod.name}`;
     const labels = this.#pods.get(key)?.metadata.labels ?? (await this.#readLabels(pod));
     this.#wired.set(key, { ...pod, labels });
-    if (!this.#sync()) throw new Error(`Cannot enforce policies of pod ${key}: the policy table cannot be written`);
+    if (!this.#sync(pod.hostVeth))
+      throw new Error(`Cannot enforce policies of pod ${key}: the policy table cannot be written`);
     this.#o.metrics.setupLatency.set({ name: pod.name, namespace: pod.namespace }, performance.now() - began);
   }
 
@@ -125,14 +126,14 @@ export class PolicyAgent {
   }
 
   /** Writes what differs; false when the kernel refused, and then what was in force still is. */
-  #sync(): boolean {
+  #sync(fresh?: string): boolean {
     const { table, metrics, log, mode } = this.#o;
     const triggers = this.#triggers;
     this.#triggers = [];
     try {
       const plan = planNode({ mode, pods: this.#localPods(), endpoints: this.#endpoints.list() }, table.plan);
       const began = performance.now();
-      const done = table.apply(plan);
+      const done = table.apply(plan, fresh);
       for (const since of triggers) metrics.programmingLatency.observe(Math.max(0, Date.now() - since) / 1000);
       if (done.unchanged) return true;
       if (done.healed !== undefined)

@@ -46,8 +46,11 @@ export class PolicyTable {
     return this.#plan ?? emptyPlan;
   }
 
-  /** Throws when the kernel refuses the whole table; what was in force stays so. */
-  apply(plan: NodePlan): Applied {
+  /**
+   * Throws when the kernel refuses the whole table; what was in force stays so. `fresh`: the host veth of a pod that was just
+   * wired and has no connections to cut.
+   */
+  apply(plan: NodePlan, fresh?: string): Applied {
     const before = this.#plan;
     let whole = before === undefined;
     let healed: unknown;
@@ -68,7 +71,9 @@ export class PolicyTable {
       }
     }
     this.#plan = plan;
-    const cutFlows = this.#o.keepEstablished ? 0 : this.#cut(tightened(before ?? emptyPlan, plan));
+    const cutFlows = this.#o.keepEstablished
+      ? 0
+      : this.#cut(tightened(before ?? emptyPlan, plan).filter(({ pod }) => pod.hostVeth !== fresh));
     return { unchanged: false, whole, cutFlows, ...(healed === undefined ? {} : { healed }) };
   }
 

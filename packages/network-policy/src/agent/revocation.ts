@@ -42,11 +42,29 @@ export function denies(
   return ports === undefined || !allows(ports, protocol, port);
 }
 
-/** Pods whose directions may allow less in `to` than in `from`: only their flows need a look. */
+/** Pods to which `to` may deny what `from` allowed: only their flows need a look, and a look at the connection table is dear. */
 export function tightened(from: NodePlan, to: NodePlan): PodPlan[] {
+  const lost = new Map<Profile, boolean>();
+  const isTighter = (before: Profile | undefined, after: Profile | undefined): boolean => {
+    if (after === undefined || before === after) return false;
+    if (before?.id !== after.id) return true;
+    const known = lost.get(after) ?? losesElements(before, after);
+    lost.set(after, known);
+    return known;
+  };
   return [...to.pods].flatMap(([veth, after]) => {
     const before = from.pods.get(veth);
-    const same = before?.ingress === after.ingress && before?.egress === after.egress;
-    return same && before?.pod.addresses.join() === after.pod.addresses.join() ? [] : [after];
+    const moved = before !== undefined && before.pod.addresses.join() !== after.pod.addresses.join();
+    return moved || isTighter(before?.ingress, after.ingress) || isTighter(before?.egress, after.egress) ? [after] : [];
+  });
+}
+
+function losesElements(before: Profile, after: Profile): boolean {
+  return [[before.space4, after.space4] as const, [before.space6, after.space6] as const].some(([old, current]) => {
+    const now = new Map(current.intervals.map((one) => [one.start, one]));
+    return old.intervals.some(({ start, end, ports }) => {
+      const same = now.get(start);
+      return same === undefined || same.end !== end || same.ports.key !== ports.key;
+    });
   });
 }
