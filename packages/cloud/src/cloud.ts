@@ -5,10 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "@underlay/log/log";
 import { ec2Service } from "./ec2/ec2.ts";
 import { settleNatGateways } from "./ec2/nat-gateways.ts";
-import { eksService } from "./eks/eks.ts";
+import { autoscalingService } from "./autoscaling/autoscaling.ts";
+import { caData, eksService } from "./eks/eks.ts";
 import { fabricChange, fabricState } from "./fabric-state.ts";
 import type { Change, CloudView, Fabric, FabricState, InstanceHost } from "./fabric/seam.ts";
 import { issueRoleCredentials, knownRoleKey } from "./iam/role-credentials.ts";
+import { startAddonLifecycle } from "./lifecycle/addon-lifecycle.ts";
 import { startClusterLifecycle } from "./lifecycle/cluster-lifecycle.ts";
 import { startInstanceLifecycle } from "./lifecycle/instance-lifecycle.ts";
 import { startNodegroupLifecycle } from "./lifecycle/nodegroup-lifecycle.ts";
@@ -54,6 +56,7 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
     services: [
       ec2Service(world),
       eksService(world, { caCertFile: settings.caCertFile, kubePort: settings.controlPlane.kubePort }),
+      autoscalingService(world, () => caData({ ...settings, kubePort: 0 })),
       stsService(world),
     ],
     region: settings.region,
@@ -80,6 +83,7 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
   const inside = await plane.openListeners(view);
   const clusterNetns = (name: string) => plane.fabric.clusterNetns(name);
   const clusters = startClusterLifecycle({ world, settings, clusterNetns, settled: packets.settled, log });
+  const addons = startAddonLifecycle({ world, settings, log });
   const nodegroups = startNodegroupLifecycle({ world, settings, log });
   const instances = startInstanceLifecycle({
     world,
@@ -96,6 +100,7 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
     for (const name of entries) if (store.get("cluster", name) !== undefined) clusters.writeEntries(name);
     const kinds = new Set(changes.map(({ kind }) => kind));
     if (kinds.has("cluster")) clusters.kick();
+    if (kinds.has("cluster") || kinds.has("addon")) addons.kick();
     if (kinds.has("cluster") || kinds.has("nodegroup") || kinds.has("instance")) nodegroups.kick();
     if (kinds.has("instance")) instances.kick();
     const changed = fabricChange(changes);
@@ -116,7 +121,7 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
     world,
     async close() {
       stopFollowing();
-      await Promise.all([clusters.close(), nodegroups.close(), instances.close()]);
+      await Promise.all([clusters.close(), addons.close(), nodegroups.close(), instances.close()]);
       await inside.close();
       await plane.host.close();
       await plane.fabric.close();

@@ -137,6 +137,10 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
           "InvalidVpc.Range",
           `The CIDR '${cidr}' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR.`,
         );
+      const routes = world.store.all("route-table").filter((table) => table.vpcId === VpcId);
+      const routed = routes.flatMap((table) => table.routes).find((route) => covers(cidr, route.cidr));
+      if (routed !== undefined)
+        throw new ApiError("CidrConflict", `The CIDR '${cidr}' conflicts with the route to ${routed.cidr}`);
       const association = { associationId: newId("vpc-cidr-assoc-"), cidr };
       world.store.put("vpc", { ...vpc, cidrs: [...vpc.cidrs, association] });
       return {

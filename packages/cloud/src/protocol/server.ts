@@ -238,6 +238,7 @@ function guessService(request: ReceivedRequest): string | undefined {
   const version = formPairs(request).find(([name]) => name === "Version")?.[1];
   if (version === "2016-11-15") return "ec2";
   if (version === "2011-06-15") return "sts";
+  if (version === "2011-01-01") return "autoscaling";
   return /^\/(clusters|addons|cluster-versions|access-policies|tags)(\/|$)/.test(request.path) ? "eks" : undefined;
 }
 

@@ -2,6 +2,7 @@
 import type { Address } from "../ec2/addresses.ts";
 import type { Instance } from "../ec2/instances.ts";
 import type { InternetGateway } from "../ec2/internet-gateways.ts";
+import type { LaunchTemplate } from "../ec2/launch-templates.ts";
 import type { NatGateway } from "../ec2/nat-gateways.ts";
 import type { Eni } from "../ec2/network-interfaces.ts";
 import type { PrefixList } from "../ec2/prefix-lists.ts";
@@ -29,6 +30,7 @@ export type Kinds = {
   "nat-gateway": NatGateway;
   address: Address;
   "prefix-list": PrefixList;
+  "launch-template": LaunchTemplate;
   cluster: Cluster;
   nodegroup: Nodegroup;
   addon: Addon;
