@@ -12,6 +12,7 @@ import type {
 } from "./fabric/seam.ts";
 import { allPrefixLists } from "./ec2/prefix-lists.ts";
 import { isBlackhole, routeTableOf, type Route, type RouteTable } from "./ec2/route-tables.ts";
+import { isAttaching } from "./ec2/network-interface-attachments.ts";
 import type { Eni } from "./ec2/network-interfaces.ts";
 import type { Instance } from "./ec2/instances.ts";
 import type { Kinds, World } from "./store/kinds.ts";
@@ -38,7 +39,7 @@ export function fabricState(world: World, clusterId: string): FabricState {
       availabilityZone: subnet.availabilityZone,
       routeTableId: routeTableOf(world, subnet)?.id ?? "",
     })),
-    enis: store.all("eni").map(fabricEni),
+    enis: store.all("eni").map((eni) => fabricEni(world, eni)),
     instances: store.all("instance").flatMap(fabricInstance),
     securityGroups: store.all("security-group").map((group) => ({
       groupId: group.id,
@@ -91,7 +92,7 @@ export function fabricState(world: World, clusterId: string): FabricState {
   };
 }
 
-function fabricEni(eni: Eni): FabricEni {
+function fabricEni(world: World, eni: Eni): FabricEni {
   const common = {
     eniId: eni.id,
     number: eni.number,
@@ -107,7 +108,7 @@ function fabricEni(eni: Eni): FabricEni {
     prefixes: eni.prefixes,
   };
   const { attachment } = eni;
-  if (attachment === undefined) return common;
+  if (attachment === undefined || isAttaching(world, eni)) return common;
   switch (attachment.kind) {
     case "instance": {
       const { instanceId, deviceIndex, networkCardIndex } = attachment;

@@ -25,7 +25,7 @@ prepare-environment() {
   fi
   if [ -n "$module" ]; then echo "$module" >"$state/module"; fi
   _pe_step "base application" kubectl apply -k "$workshop/base-application" --prune --all \
-    --prune-allowlist=autoscaling/v1/HorizontalPodAutoscaler --prune-allowlist=core/v1/Service \
+    --prune-allowlist=core/v1/Service \
     --prune-allowlist=core/v1/ConfigMap --prune-allowlist=apps/v1/Deployment --prune-allowlist=apps/v1/StatefulSet \
     --prune-allowlist=core/v1/ServiceAccount --prune-allowlist=core/v1/Secret \
     --prune-allowlist=core/v1/PersistentVolumeClaim --prune-allowlist=networking.k8s.io/v1/Ingress || return

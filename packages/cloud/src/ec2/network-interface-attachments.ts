@@ -26,7 +26,7 @@ export function attachEni(
   world: World,
   eni: Eni,
   instance: Instance,
-  at: { deviceIndex: number; networkCardIndex: number; deleteOnTermination: boolean },
+  at: { deviceIndex: number; networkCardIndex: number; deleteOnTermination: boolean; readyAt?: string },
 ): Eni {
   const limits = limitsOf(instance.instanceType);
   const mine = enisOf(world, instance.id);
@@ -58,6 +58,16 @@ export function attachEni(
   });
 }
 
+/** Whether the attachment is still under way. */
+export function isAttaching(world: World, { attachment }: Eni): boolean {
+  return attachment?.readyAt !== undefined && Date.parse(attachment.readyAt) > world.now().getTime();
+}
+
+function readyAfter(world: World): { readyAt?: string } {
+  const ms = world.attachMs?.() ?? 0;
+  return ms === 0 ? {} : { readyAt: new Date(world.now().getTime() + ms).toISOString() };
+}
+
 export const networkInterfaceAttachmentOperations = (world: World): OperationsOf<Ec2Actions> => ({
   AttachNetworkInterface: {
     takes: ["NetworkInterfaceId", "InstanceId", "DeviceIndex", "NetworkCardIndex"],
@@ -83,6 +93,7 @@ export const networkInterfaceAttachmentOperations = (world: World): OperationsOf
         deviceIndex: DeviceIndex,
         networkCardIndex: NetworkCardIndex,
         deleteOnTermination: false,
+        ...readyAfter(world),
       });
       return { AttachmentId: attached.attachment?.id, NetworkCardIndex };
     },

@@ -228,6 +228,8 @@ export type RoleCredentials = {
 export interface CloudView {
   /** The state as of the last commit; cached, cheap to call per request. */
   state(): FabricState;
+  /** What IMDS shows: the same, or an older one while the fault imds-lag is set. */
+  metadataState?(): FabricState;
   /** Credentials of the instance's role, renewed before they expire; undefined without a role. */
   issueRoleCredentials(instanceId: string): RoleCredentials | undefined;
   /** The AWS API over HTTP (all services, routed by SigV4 scope): for plain and TLS listeners alike. */

@@ -15,6 +15,7 @@ import type { Addon } from "../eks/addons.ts";
 import type { Cluster } from "../eks/clusters.ts";
 import type { Nodegroup } from "../eks/nodegroups.ts";
 import type { Update } from "../eks/updates.ts";
+import type { Fault } from "../faults/faults.ts";
 import type { IssuedCredentials } from "../iam/role-credentials.ts";
 import type { Store } from "./store.ts";
 
@@ -37,6 +38,7 @@ export type Kinds = {
   "access-entry": AccessEntry;
   update: Update;
   credentials: IssuedCredentials;
+  fault: Fault;
   token: { id: string; hash: string; body: string; at: string };
 };
 
@@ -49,4 +51,6 @@ export type World = {
   readonly accountId: string;
   readonly zones: readonly string[];
   readonly now: () => Date;
+  /** How long an ENI takes to attach (a fault); 0 when absent. */
+  readonly attachMs?: () => number;
 };
