@@ -12,7 +12,7 @@ import type {
 } from "./fabric/seam.ts";
 import { allPrefixLists } from "./ec2/prefix-lists.ts";
 import { isBlackhole, routeTableOf, type Route, type RouteTable } from "./ec2/route-tables.ts";
-import { isAttaching } from "./ec2/network-interface-attachments.ts";
+import { isAttaching } from "./ec2/attaching.ts";
 import type { Eni } from "./ec2/network-interfaces.ts";
 import type { Instance } from "./ec2/instances.ts";
 import type { Kinds, World } from "./store/kinds.ts";

@@ -29,7 +29,7 @@ export const launchTemplateOperations = (world: World): OperationsOf<Ec2Actions>
   CreateLaunchTemplate: {
     takes: ["LaunchTemplateName", "VersionDescription", "LaunchTemplateData", "TagSpecifications"],
     run({ LaunchTemplateName: name = "", VersionDescription, LaunchTemplateData, TagSpecifications }, { principal }) {
-      if (!/^[\w().\/-]{3,128}$/.test(name))
+      if (!/^[\w()./-]{3,128}$/.test(name))
         throw new ApiError(
           "InvalidLaunchTemplateName.MalformedException",
           `The launch template name '${name}' is not valid`,

@@ -3,6 +3,7 @@ import type { Ec2Actions } from "@underlay/aws/generated/ec2-types";
 import { ApiError } from "../protocol/api-error.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
+import { readyAfter } from "./attaching.ts";
 import { find, newId } from "./ids.ts";
 import { limitsOf } from "./instance-types.ts";
 import type { Instance } from "./instances.ts";
@@ -56,16 +57,6 @@ export function attachEni(
     ...eni,
     attachment: { kind: "instance", id: newId("eni-attach-"), instanceId: instance.id, attachTime, ...at },
   });
-}
-
-/** Whether the attachment is still under way. */
-export function isAttaching(world: World, { attachment }: Eni): boolean {
-  return attachment?.readyAt !== undefined && Date.parse(attachment.readyAt) > world.now().getTime();
-}
-
-function readyAfter(world: World): { readyAt?: string } {
-  const ms = world.attachMs?.() ?? 0;
-  return ms === 0 ? {} : { readyAt: new Date(world.now().getTime() + ms).toISOString() };
 }
 
 export const networkInterfaceAttachmentOperations = (world: World): OperationsOf<Ec2Actions> => ({

@@ -4,7 +4,7 @@ import type {
   NetworkInterface,
   NetworkInterfaceAssociation,
 } from "@underlay/aws/generated/ec2-types";
-import { isAttaching } from "./network-interface-attachments.ts";
+import { isAttaching } from "./attaching.ts";
 import type { World } from "../store/kinds.ts";
 import type { FilterTable } from "./filters.ts";
 import { zoneIdOf } from "./zones.ts";

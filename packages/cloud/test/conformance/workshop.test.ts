@@ -211,10 +211,15 @@ test(
     await sh(
       `aws eks create-nodegroup --cluster-name demo --nodegroup-name many --instance-types m5.large --node-role $NODE_ROLE --subnets $SUBNETS --launch-template id=${template} --scaling-config minSize=1,maxSize=1,desiredSize=1`,
     );
-    const { findNodeConfig } = await import("../../../node/src/kubelet/node-config.ts");
-    const { parse } = await import("yaml");
-    const merged = findNodeConfig(await configOf("many"), parse);
-    assert.deepEqual([merged.spec.kubelet?.config?.maxPods, merged.spec.cluster.name], [434, "demo"]);
+    // nodeadm merges the parts in order: the template's, after EKS's own, wins.
+    const parts = (await configOf("many")).split("--//EKS-NODE-CONFIG//").slice(1, -1);
+    assert.deepEqual(
+      parts.map((part) => [/Content-Type: (\S+)/.exec(part)?.[1], /maxPods"?: (\d+)/.exec(part)?.[1]]),
+      [
+        ["application/node.eks.aws", "110"],
+        ["application/node.eks.aws", "434"],
+      ],
+    );
   },
 );
 
