@@ -11,6 +11,7 @@ import type {
   FabricSubnet,
 } from "./fabric/seam.ts";
 import { allPrefixLists } from "./ec2/prefix-lists.ts";
+import { aclOf, type NetworkAcl } from "./ec2/network-acls.ts";
 import { isBlackhole, routeTableOf, type Route, type RouteTable } from "./ec2/route-tables.ts";
 import { isAttaching } from "./ec2/attaching.ts";
 import type { Eni } from "./ec2/network-interfaces.ts";
@@ -38,6 +39,7 @@ export function fabricState(world: World, clusterId: string): FabricState {
       cidr: subnet.cidr,
       availabilityZone: subnet.availabilityZone,
       routeTableId: routeTableOf(world, subnet)?.id ?? "",
+      ...fabricAcl(aclOf(world, subnet)),
     })),
     enis: store.all("eni").map((eni) => fabricEni(world, eni)),
     instances: store.all("instance").flatMap(fabricInstance),
@@ -127,6 +129,16 @@ function fabricEni(world: World, eni: Eni): FabricEni {
   }
 }
 
+/** One that allows everything before anything else is not worth a packet's time. */
+function fabricAcl(acl: NetworkAcl | undefined): Pick<FabricSubnet, "acl"> {
+  if (acl === undefined) return {};
+  const isOpen = [true, false].every((egress) => {
+    const first = acl.entries.find((entry) => entry.egress === egress);
+    return first?.action === "allow" && first.protocol === "-1" && first.cidr === "0.0.0.0/0";
+  });
+  return isOpen ? {} : { acl: acl.entries };
+}
+
 function fabricInstance(instance: Instance): FabricInstance[] {
   if (instance.state === "terminated") return [];
   const { id, keyName, role, userData } = instance;
@@ -188,6 +200,7 @@ const touched: { readonly [K in keyof Kinds]?: keyof FabricState } = {
   "security-group": "securityGroups",
   "security-group-rule": "securityGroups",
   "route-table": "routeTables",
+  "network-acl": "subnets",
   "internet-gateway": "internetGateways",
   "nat-gateway": "natGateways",
   "prefix-list": "prefixLists",

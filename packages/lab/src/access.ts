@@ -185,20 +185,22 @@ function prepareHome(places: Places, home: string): void {
     join(home, "etc/ca-certificates.crt"),
     `${existsSync(system) ? readFileSync(system, "utf8") : ""}\n${readFileSync(places.caCert, "utf8")}`,
   );
-  for (const [folder, source] of workshopSources(places, process.env["UNDERLAY_WORKSHOP"])) {
-    if (existsSync(source) && !existsSync(join(workshop, folder)))
-      cpSync(source, join(workshop, folder), { recursive: true });
+  for (const [folder, sources] of workshopSources(places, process.env["UNDERLAY_WORKSHOP"])) {
+    if (existsSync(join(workshop, folder))) continue;
+    for (const source of sources) cpSync(source, join(workshop, folder), { recursive: true });
   }
 }
 
 /** Where the exercises' files come from: the folder the user names, one beside the repository, or the repository's own examples. */
-function workshopSources(places: Places, named: string | undefined): [folder: string, source: string][] {
+function workshopSources(places: Places, named: string | undefined): [folder: string, sources: string[]][] {
   const whole = [named, resolve(places.repoDir, "../shared/workshop")].find(
     (folder) => folder !== undefined && existsSync(join(folder, "base-application")),
   );
+  if (whole !== undefined) return ["base-application", "modules"].map((folder) => [folder, [join(whole, folder)]]);
   const examples = join(places.repoDir, "examples");
   return [
-    ["base-application", whole === undefined ? join(examples, "retail-store") : join(whole, "base-application")],
-    ["modules", whole === undefined ? join(examples, "workshop/modules") : join(whole, "modules")],
+    // The store, and beside it what the exercises add.
+    ["base-application", [join(examples, "retail-store"), join(examples, "workshop/base-application")]],
+    ["modules", [join(examples, "workshop/modules")]],
   ];
 }

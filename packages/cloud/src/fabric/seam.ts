@@ -43,6 +43,20 @@ export type FabricSubnet = {
   readonly availabilityZone: string;
   /** The table in force: the associated one, or the VPC's main table. */
   readonly routeTableId: string;
+  /** Entries of its network ACL; absent when it allows everything. */
+  readonly acl?: readonly FabricAclEntry[];
+};
+
+export type FabricAclEntry = {
+  readonly number: number;
+  readonly egress: boolean;
+  /** `-1` or a protocol number. */
+  readonly protocol: string;
+  readonly action: "allow" | "deny";
+  readonly cidr: string;
+  readonly ports?: { readonly from: number; readonly to: number };
+  /** -1 for all. */
+  readonly icmp?: { readonly type: number; readonly code: number };
 };
 
 /** Who holds the instance side of an ENI. */

@@ -3,6 +3,7 @@ import type { Address } from "../ec2/addresses.ts";
 import type { Instance } from "../ec2/instances.ts";
 import type { InternetGateway } from "../ec2/internet-gateways.ts";
 import type { LaunchTemplate } from "../ec2/launch-templates.ts";
+import type { NetworkAcl } from "../ec2/network-acls.ts";
 import type { NatGateway } from "../ec2/nat-gateways.ts";
 import type { Eni } from "../ec2/network-interfaces.ts";
 import type { PrefixList } from "../ec2/prefix-lists.ts";
@@ -31,6 +32,7 @@ export type Kinds = {
   "nat-gateway": NatGateway;
   address: Address;
   "prefix-list": PrefixList;
+  "network-acl": NetworkAcl;
   "launch-template": LaunchTemplate;
   cluster: Cluster;
   nodegroup: Nodegroup;

@@ -359,3 +359,40 @@ async function freePort(): Promise<number> {
   await new Promise((done) => server.close(done));
   return port;
 }
+
+test("network ACLs: entries by number, associations replaced, errors as EC2's", options, async () => {
+  const acl = await sh("aws ec2 create-network-acl --vpc-id $VPC_ID --query NetworkAcl.NetworkAclId --output text");
+  const add = (number: number, rest: string) =>
+    sh(`aws ec2 create-network-acl-entry --network-acl-id ${acl} --rule-number ${number} ${rest}`);
+  await add(200, "--ingress --protocol -1 --cidr-block 0.0.0.0/0 --rule-action deny");
+  await add(100, "--ingress --protocol tcp --port-range From=80,To=80 --cidr-block 10.42.0.0/16 --rule-action allow");
+  await assert.rejects(
+    add(100, "--ingress --protocol -1 --cidr-block 0.0.0.0/0 --rule-action deny"),
+    (error: { stderr?: string }) => /NetworkAclEntryAlreadyExists/.test(error.stderr ?? ""),
+  );
+  const query = `--query 'NetworkAcls[0].Entries[?Egress==\`false\`].[RuleNumber,RuleAction,Protocol,PortRange.To]' --output json`;
+  assert.deepEqual(await json(`aws ec2 describe-network-acls --network-acl-ids ${acl} ${query}`), [
+    [100, "allow", "6", 80],
+    [200, "deny", "-1", null],
+    [32_767, "deny", "-1", null],
+  ]);
+  const subnet = network.subnetIds[0] ?? "";
+  const association = () =>
+    sh(
+      `aws ec2 describe-network-acls --filters Name=association.subnet-id,Values=${subnet} --query "NetworkAcls[0].Associations[?SubnetId=='${subnet}'].[NetworkAclAssociationId,NetworkAclId]" --output text`,
+    );
+  const [first = "", before = ""] = (await association()).split(/\s+/);
+  await sh(`aws ec2 replace-network-acl-association --association-id ${first} --network-acl-id ${acl}`);
+  const [second = "", now] = (await association()).split(/\s+/);
+  assert.equal(now, acl);
+  await fails(`aws ec2 delete-network-acl --network-acl-id ${acl}`, /DependencyViolation/);
+  await sh(`aws ec2 replace-network-acl-association --association-id ${second} --network-acl-id ${before}`);
+  await fails(
+    `aws ec2 delete-network-acl-entry --network-acl-id ${acl} --egress --rule-number 100`,
+    /InvalidNetworkAclEntry\.NotFound/,
+  );
+  await sh(`aws ec2 delete-network-acl-entry --network-acl-id ${acl} --ingress --rule-number 100`);
+  await sh(`aws ec2 delete-network-acl --network-acl-id ${acl}`);
+  await fails(`aws ec2 describe-network-acls --network-acl-ids ${acl}`, /InvalidNetworkAclID\.NotFound/);
+  await fails(`aws ec2 delete-network-acl --network-acl-id ${before}`, /cannot delete default network ACL/);
+});
