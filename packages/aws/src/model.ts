@@ -2,7 +2,7 @@
  * The reduced service models: what each action takes and answers, and the names that travel on the wire.
  * One table serves our clients (serialise input, parse output) and the embedded cloud (parse input, serialise output).
  */
-export type ServiceName = "ec2" | "eks" | "sts";
+export type ServiceName = "ec2" | "eks" | "sts" | "autoscaling";
 
 /** `[shape, requestName, responseName, flags]`; names absent: as the member. Flags: u path, q query string, h header, t idempotency token. */
 export type MemberRow = [shape: string, inName?: string, outName?: string, flags?: string];

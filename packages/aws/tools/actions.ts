@@ -26,7 +26,9 @@ export const actions: Readonly<Record<string, { readonly folder: string; readonl
       DescribeAvailabilityZones DescribeRegions DescribeAccountAttributes
       DescribeManagedPrefixLists GetManagedPrefixListEntries DescribePrefixLists
       CreateManagedPrefixList ModifyManagedPrefixList DeleteManagedPrefixList
-      DescribeNetworkAcls DescribeDhcpOptions`),
+      DescribeNetworkAcls CreateNetworkAcl DeleteNetworkAcl CreateNetworkAclEntry ReplaceNetworkAclEntry
+      DeleteNetworkAclEntry ReplaceNetworkAclAssociation DescribeDhcpOptions
+      CreateLaunchTemplate DescribeLaunchTemplates DescribeLaunchTemplateVersions DeleteLaunchTemplate`),
   },
   eks: {
     folder: "eks/2017-11-01",
@@ -37,6 +39,12 @@ export const actions: Readonly<Record<string, { readonly folder: string; readonl
       CreateAccessEntry DescribeAccessEntry ListAccessEntries UpdateAccessEntry DeleteAccessEntry
       AssociateAccessPolicy DisassociateAccessPolicy ListAssociatedAccessPolicies ListAccessPolicies
       TagResource UntagResource ListTagsForResource DescribeClusterVersions`),
+  },
+  autoscaling: {
+    folder: "autoscaling/2011-01-01",
+    names: words(`
+      DescribeAutoScalingGroups UpdateAutoScalingGroup SetDesiredCapacity TerminateInstanceInAutoScalingGroup
+      DescribeAutoScalingInstances DescribeTags`),
   },
   sts: { folder: "sts/2011-06-15", names: words("GetCallerIdentity AssumeRole") },
 };

@@ -114,6 +114,60 @@ program
     process.exitCode = result.status ?? 1;
   });
 
+const fault = program.command("fault").description("make the cluster's AWS slow, wrong or late, on purpose");
+
+fault
+  .command("set")
+  .description("latency | throttle | error | deny | visibility | imds-lag | attach-time")
+  .argument("<kind>")
+  .option(...clusterOption)
+  .option("--action <pattern>", "which calls: CreateNetworkInterface, Describe*, eks:*; all without it")
+  .option("--principal <pattern>", "whose calls, by ARN: *:assumed-role/eks-node-role/*")
+  .option("--ms <n>", "how long", Number)
+  .option("--burst <n>", "throttle: size of the bucket", Number)
+  .option("--per-second <n>", "throttle: refill", Number)
+  .option("--code <code>", "error: AWS's code; ConnectionReset closes the connection instead of answering")
+  .option("--message <text>", "error: its text")
+  .option("--status <n>", "error: its HTTP status", Number)
+  .option("--rate <0..1>", "share of the calls that are struck", Number)
+  .option("--count <n>", "how many calls are struck", Number)
+  .option("--after", "error: the call does its work, only the answer is wrong")
+  .action(async (kind: string, options: Record<string, unknown> & { cluster?: string }) => {
+    const { setFault } = await import("@underlay/lab/faults");
+    const { cluster, after, ...fields } = options;
+    const record = requireRecord(placesOf(root, clusterName(cluster)));
+    const made = await setFault(record, { kind, ...fields, ...(after === true ? { when: "after" } : {}) });
+    console.log(`${made.id} is set; clear it: ./underlay fault clear ${made.id}`);
+  });
+
+fault
+  .command("list")
+  .description("what is set, and how often it struck")
+  .option(...clusterOption)
+  .option("--json", "as JSON")
+  .action(async (options: { cluster?: string; json?: boolean }) => {
+    const { listFaults } = await import("@underlay/lab/faults");
+    const faults = await listFaults(requireRecord(placesOf(root, clusterName(options.cluster))));
+    if (options.json) console.log(JSON.stringify(faults, null, 2));
+    else if (faults.length === 0) console.log("no faults are set");
+    else
+      for (const { id, kind, struck, ...fields } of faults) {
+        const text = Object.entries(fields).map(([name, value]) => `${name}=${String(value)}`);
+        console.log([id, kind, ...text, `struck=${String(struck)}`].join("  "));
+      }
+  });
+
+fault
+  .command("clear")
+  .description("take one fault away, or all")
+  .argument("[id]")
+  .option(...clusterOption)
+  .action(async (id: string | undefined, options: { cluster?: string }) => {
+    const { clearFaults } = await import("@underlay/lab/faults");
+    const cleared = await clearFaults(requireRecord(placesOf(root, clusterName(options.cluster))), id);
+    console.log(`${cleared} cleared`);
+  });
+
 program
   .command("doctor")
   .description("what this machine has and lacks")

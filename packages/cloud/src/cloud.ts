@@ -5,10 +5,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "@underlay/log/log";
 import { ec2Service } from "./ec2/ec2.ts";
 import { settleNatGateways } from "./ec2/nat-gateways.ts";
-import { eksService } from "./eks/eks.ts";
+import { autoscalingService } from "./autoscaling/autoscaling.ts";
+import { caData, eksService } from "./eks/eks.ts";
+import { Faults } from "./faults/faults.ts";
 import { fabricChange, fabricState } from "./fabric-state.ts";
 import type { Change, CloudView, Fabric, FabricState, InstanceHost } from "./fabric/seam.ts";
 import { issueRoleCredentials, knownRoleKey } from "./iam/role-credentials.ts";
+import { startAddonLifecycle } from "./lifecycle/addon-lifecycle.ts";
 import { startClusterLifecycle } from "./lifecycle/cluster-lifecycle.ts";
 import { startInstanceLifecycle } from "./lifecycle/instance-lifecycle.ts";
 import { startNodegroupLifecycle } from "./lifecycle/nodegroup-lifecycle.ts";
@@ -22,6 +25,7 @@ import { stsService } from "./sts/sts.ts";
 export type Cloud = {
   handleAwsRequest(request: IncomingMessage, response: ServerResponse): void;
   readonly world: World;
+  readonly faults: Faults;
   /** Stops serving and keeping; instances, control planes and the kernel's state stay as they are. */
   close(): Promise<void>;
 };
@@ -41,7 +45,11 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
     accountId: settings.accountId,
     zones: zoneLetters.map((letter) => settings.region + letter),
     now: () => new Date(),
+    attachMs: () => faults.attachMs(),
   };
+  const faults = new Faults(world);
+  store.keepHistory(faults.historyMs());
+  const ago = <T>(ms: number, work: () => T): T => store.asOf(Date.now() - ms, work);
   forgetTokens(world);
 
   let cached: FabricState | undefined;
@@ -54,6 +62,7 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
     services: [
       ec2Service(world),
       eksService(world, { caCertFile: settings.caCertFile, kubePort: settings.controlPlane.kubePort }),
+      autoscalingService(world, () => caData({ ...settings, kubePort: 0 })),
       stsService(world),
     ],
     region: settings.region,
@@ -64,10 +73,16 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
       find: (key) => store.get("token", key),
       keep: (key, value) => store.put("token", { id: key, at: world.now().toISOString(), ...value }),
     },
+    trouble: faults,
+    stale: ago,
     log,
   });
   const view: CloudView = {
     state,
+    metadataState() {
+      const lag = faults.imdsLagMs();
+      return lag === 0 ? state() : ago(lag, () => fabricState(world, settings.clusterId));
+    },
     issueRoleCredentials: (instanceId) => issueRoleCredentials(world, instanceId),
     handleAwsRequest: handler,
     onChange(listener) {
@@ -80,6 +95,7 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
   const inside = await plane.openListeners(view);
   const clusterNetns = (name: string) => plane.fabric.clusterNetns(name);
   const clusters = startClusterLifecycle({ world, settings, clusterNetns, settled: packets.settled, log });
+  const addons = startAddonLifecycle({ world, settings, log });
   const nodegroups = startNodegroupLifecycle({ world, settings, log });
   const instances = startInstanceLifecycle({
     world,
@@ -89,13 +105,18 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
     log,
   });
 
+  const attachments = followAttachments(world);
+  for (const { id } of store.all("eni")) attachments.follow(id);
   const stopFollowing = store.onCommit((changes) => {
     const entries = new Set(
       changes.filter(({ kind }) => kind === "access-entry").map(({ id }) => id.split(" ")[0] ?? ""),
     );
     for (const name of entries) if (store.get("cluster", name) !== undefined) clusters.writeEntries(name);
     const kinds = new Set(changes.map(({ kind }) => kind));
+    if (kinds.has("fault")) store.keepHistory(faults.historyMs());
+    for (const { id } of changes.filter(({ kind }) => kind === "eni")) attachments.follow(id);
     if (kinds.has("cluster")) clusters.kick();
+    if (kinds.has("cluster") || kinds.has("addon")) addons.kick();
     if (kinds.has("cluster") || kinds.has("nodegroup") || kinds.has("instance")) nodegroups.kick();
     if (kinds.has("instance")) instances.kick();
     const changed = fabricChange(changes);
@@ -114,14 +135,38 @@ export async function openCloud(settings: Settings, options: { packets: boolean;
   return {
     handleAwsRequest: handler,
     world,
+    faults,
     async close() {
       stopFollowing();
-      await Promise.all([clusters.close(), nodegroups.close(), instances.close()]);
+      attachments.close();
+      await Promise.all([clusters.close(), addons.close(), nodegroups.close(), instances.close()]);
       await inside.close();
       await plane.host.close();
       await plane.fabric.close();
       store.close();
     },
+  };
+}
+
+/** Writes an ENI again when its attachment is through, so that its link comes. */
+function followAttachments(world: World) {
+  const timers = new Map<string, NodeJS.Timeout>();
+  return {
+    follow(eniId: string): void {
+      const readyAt = world.store.get("eni", eniId)?.attachment?.readyAt;
+      clearTimeout(timers.get(eniId));
+      timers.delete(eniId);
+      if (readyAt === undefined) return;
+      const finish = (): void => {
+        const eni = world.store.get("eni", eniId);
+        if (eni?.attachment?.readyAt !== readyAt) return;
+        const { readyAt: _, ...attachment } = eni.attachment;
+        world.store.transaction(() => world.store.put("eni", { ...eni, attachment }));
+      };
+      const wait = Date.parse(readyAt) - world.now().getTime();
+      timers.set(eniId, setTimeout(finish, Math.max(0, wait)));
+    },
+    close: () => timers.forEach((timer) => clearTimeout(timer)),
   };
 }
 

@@ -11,7 +11,9 @@ import type {
   FabricSubnet,
 } from "./fabric/seam.ts";
 import { allPrefixLists } from "./ec2/prefix-lists.ts";
+import { aclOf, type NetworkAcl } from "./ec2/network-acls.ts";
 import { isBlackhole, routeTableOf, type Route, type RouteTable } from "./ec2/route-tables.ts";
+import { isAttaching } from "./ec2/attaching.ts";
 import type { Eni } from "./ec2/network-interfaces.ts";
 import type { Instance } from "./ec2/instances.ts";
 import type { Kinds, World } from "./store/kinds.ts";
@@ -37,8 +39,9 @@ export function fabricState(world: World, clusterId: string): FabricState {
       cidr: subnet.cidr,
       availabilityZone: subnet.availabilityZone,
       routeTableId: routeTableOf(world, subnet)?.id ?? "",
+      ...fabricAcl(aclOf(world, subnet)),
     })),
-    enis: store.all("eni").map(fabricEni),
+    enis: store.all("eni").map((eni) => fabricEni(world, eni)),
     instances: store.all("instance").flatMap(fabricInstance),
     securityGroups: store.all("security-group").map((group) => ({
       groupId: group.id,
@@ -91,7 +94,7 @@ export function fabricState(world: World, clusterId: string): FabricState {
   };
 }
 
-function fabricEni(eni: Eni): FabricEni {
+function fabricEni(world: World, eni: Eni): FabricEni {
   const common = {
     eniId: eni.id,
     number: eni.number,
@@ -107,7 +110,7 @@ function fabricEni(eni: Eni): FabricEni {
     prefixes: eni.prefixes,
   };
   const { attachment } = eni;
-  if (attachment === undefined) return common;
+  if (attachment === undefined || isAttaching(world, eni)) return common;
   switch (attachment.kind) {
     case "instance": {
       const { instanceId, deviceIndex, networkCardIndex } = attachment;
@@ -124,6 +127,16 @@ function fabricEni(eni: Eni): FabricEni {
     case "nat-gateway":
       return { ...common, attachment: { kind: "nat-gateway", natGatewayId: attachment.natGatewayId } };
   }
+}
+
+/** One that allows everything before anything else is not worth a packet's time. */
+function fabricAcl(acl: NetworkAcl | undefined): Pick<FabricSubnet, "acl"> {
+  if (acl === undefined) return {};
+  const isOpen = [true, false].every((egress) => {
+    const first = acl.entries.find((entry) => entry.egress === egress);
+    return first?.action === "allow" && first.protocol === "-1" && first.cidr === "0.0.0.0/0";
+  });
+  return isOpen ? {} : { acl: acl.entries };
 }
 
 function fabricInstance(instance: Instance): FabricInstance[] {
@@ -187,6 +200,7 @@ const touched: { readonly [K in keyof Kinds]?: keyof FabricState } = {
   "security-group": "securityGroups",
   "security-group-rule": "securityGroups",
   "route-table": "routeTables",
+  "network-acl": "subnets",
   "internet-gateway": "internetGateways",
   "nat-gateway": "natGateways",
   "prefix-list": "prefixLists",

@@ -7,6 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createLog } from "@underlay/log/log";
 import { openCloud } from "./cloud.ts";
+import { handleFaults } from "./faults/faults-door.ts";
 import { readSettings } from "./settings.ts";
 
 const [file, ...flags] = process.argv.slice(2);
@@ -16,7 +17,10 @@ const log = createLog("cloud");
 const settings = readSettings(file);
 const cloud = await openCloud(settings, { packets: !flags.includes("--no-fabric"), log });
 
-const door = createServer(cloud.handleAwsRequest);
+const door = createServer((request, response) => {
+  if (!handleFaults(cloud.faults, settings.secretAccessKey, request, response))
+    cloud.handleAwsRequest(request, response);
+});
 door.keepAliveTimeout = 60_000;
 door.on("error", (err) => {
   log.error("cannot open the host door", { port: settings.apiPort, err });

@@ -134,7 +134,19 @@ export async function operatorShell(
     `mount --bind ${home}/etc/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt`,
     `cd ${home}/environment && exec "$@"`,
   ].join(" && ");
-  const run = command.length > 0 ? [...command] : ["bash", "--norc", "-i"];
+  const env: Environment = {
+    ...(await commonEnvironment(record)),
+    INBOUND_CIDRS: "0.0.0.0/0",
+    PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
+    TERM: process.env["TERM"] ?? "dumb",
+    HOME: home,
+    PS1: `(${record.plan.name}) \\w \\$ `,
+    KUBECONFIG: join(home, ".kube/config"),
+    AWS_CA_BUNDLE: places.caCert,
+    BASH_ENV: join(home, ".bashrc"),
+  };
+  writeStartFiles(places, home, env);
+  const run = command.length > 0 ? [...command] : ["bash", "-i"];
   return {
     argv: [
       "nsenter",
@@ -147,16 +159,19 @@ export async function operatorShell(
       "sh",
       ...run,
     ],
-    env: {
-      ...(await commonEnvironment(record)),
-      PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
-      TERM: process.env["TERM"] ?? "dumb",
-      HOME: home,
-      PS1: `(${record.plan.name}) \\w \\$ `,
-      KUBECONFIG: join(home, ".kube/config"),
-      AWS_CA_BUNDLE: places.caCert,
-    },
+    env,
   };
+}
+
+/**
+ * What every bash reads, interactive or not, login or not: the workshop's functions. A login shell's /etc/profile sets a PATH of
+ * its own, so the one of the caller is put back.
+ */
+function writeStartFiles(places: Places, home: string, env: Environment): void {
+  const functions = readFileSync(join(places.repoDir, "packages/lab/shell/prepare-environment.bash"), "utf8");
+  writeFileSync(join(home, ".bashrc"), functions);
+  const { PATH = "", PS1 = "" } = env;
+  writeFileSync(join(home, ".bash_profile"), `${formatExports({ PATH, PS1 })}. ~/.bashrc\n`);
 }
 
 function prepareHome(places: Places, home: string): void {
@@ -170,10 +185,22 @@ function prepareHome(places: Places, home: string): void {
     join(home, "etc/ca-certificates.crt"),
     `${existsSync(system) ? readFileSync(system, "utf8") : ""}\n${readFileSync(places.caCert, "utf8")}`,
   );
-  const shared = resolve(places.repoDir, "../shared/workshop");
-  const source = existsSync(join(shared, "base-application")) ? shared : join(places.repoDir, "examples/workshop");
-  for (const folder of ["base-application", "modules"]) {
-    if (existsSync(join(source, folder)) && !existsSync(join(workshop, folder)))
-      cpSync(join(source, folder), join(workshop, folder), { recursive: true });
+  for (const [folder, sources] of workshopSources(places, process.env["UNDERLAY_WORKSHOP"])) {
+    if (existsSync(join(workshop, folder))) continue;
+    for (const source of sources) cpSync(source, join(workshop, folder), { recursive: true });
   }
+}
+
+/** Where the exercises' files come from: the folder the user names, one beside the repository, or the repository's own examples. */
+function workshopSources(places: Places, named: string | undefined): [folder: string, sources: string[]][] {
+  const whole = [named, resolve(places.repoDir, "../shared/workshop")].find(
+    (folder) => folder !== undefined && existsSync(join(folder, "base-application")),
+  );
+  if (whole !== undefined) return ["base-application", "modules"].map((folder) => [folder, [join(whole, folder)]]);
+  const examples = join(places.repoDir, "examples");
+  return [
+    // The store, and beside it what the exercises add.
+    ["base-application", [join(examples, "retail-store"), join(examples, "workshop/base-application")]],
+    ["modules", [join(examples, "workshop/modules")]],
+  ];
 }

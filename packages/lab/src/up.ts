@@ -60,9 +60,11 @@ export async function up(root: string, plan: ClusterPlan, progress: Progress): P
     await ensureCluster(aws.eks, record, plan, network);
     progress("add-ons", "aws-node, kube-proxy, coredns");
     await applyAddons({ places, record, vpcId: network.vpcId });
+    await configureCni(aws.eks, plan);
     for (const group of plan.nodeGroups) {
+      const template = await ensureLaunchTemplate(aws.ec2, plan, group);
       progress("nodes", `${group.desiredCapacity} × ${group.instanceType} (${group.name})`);
-      await ensureNodeGroup(aws.eks, record, plan, group, network);
+      await ensureNodeGroup(aws.eks, record, plan, group, network, template);
     }
     progress("waiting", "nodes Ready, coredns Ready");
     await waitUntilReady(places, plan);
@@ -166,12 +168,53 @@ async function ensureCluster(eks: Eks, record: ClusterRecord, plan: ClusterPlan,
   });
 }
 
+/** The vpc-cni add-on's configuration: EKS works out a node's max pods from it, so it is said before nodes come. */
+async function configureCni(eks: Eks, plan: ClusterPlan): Promise<void> {
+  if (Object.keys(plan.cniEnv).length === 0) return;
+  await eks.send("UpdateAddon", {
+    clusterName: plan.name,
+    addonName: "vpc-cni",
+    resolveConflicts: "OVERWRITE",
+    configurationValues: JSON.stringify({ env: plan.cniEnv }),
+  });
+}
+
+/** `maxPodsPerNode` as eksctl brings it to a managed node group: a launch template whose user data is a NodeConfig. Its name. */
+async function ensureLaunchTemplate(
+  ec2: ReturnType<typeof awsClients>["ec2"],
+  plan: ClusterPlan,
+  group: ClusterPlan["nodeGroups"][number],
+): Promise<string | undefined> {
+  if (group.maxPodsPerNode === undefined) return undefined;
+  const name = `eksctl-${plan.name}-nodegroup-${group.name}`;
+  const config = {
+    apiVersion: "node.eks.aws/v1alpha1",
+    kind: "NodeConfig",
+    spec: { kubelet: { config: { maxPods: group.maxPodsPerNode } } },
+  };
+  const message = [
+    'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="//"\r\n',
+    `--//\r\nContent-Type: application/node.eks.aws\r\n\r\n${JSON.stringify(config)}`,
+    "--//--\r\n",
+  ].join("\r\n");
+  try {
+    await ec2.send("CreateLaunchTemplate", {
+      LaunchTemplateName: name,
+      LaunchTemplateData: { UserData: Buffer.from(message).toString("base64") },
+    });
+  } catch (err) {
+    if (!isAwsError(err, "InvalidLaunchTemplateName.AlreadyExistsException")) throw err;
+  }
+  return name;
+}
+
 async function ensureNodeGroup(
   eks: Eks,
   record: ClusterRecord,
   plan: ClusterPlan,
   group: ClusterPlan["nodeGroups"][number],
   network: BuiltNetwork,
+  template: string | undefined,
 ): Promise<void> {
   try {
     await eks.send("CreateNodegroup", {
@@ -184,6 +227,7 @@ async function ensureNodeGroup(
       nodeRole: `arn:aws:iam::${record.accountId}:role/${nodeRole}`,
       scalingConfig: { minSize: group.minSize, maxSize: group.maxSize, desiredSize: group.desiredCapacity },
       labels: { ...group.labels },
+      ...(template ? { launchTemplate: { name: template } } : {}),
     });
   } catch (err) {
     if (!isAwsError(err, "ResourceInUseException")) throw err;

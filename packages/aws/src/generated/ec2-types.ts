@@ -12,8 +12,11 @@ export type Ec2Actions = {
   AuthorizeSecurityGroupEgress: { input: AuthorizeSecurityGroupEgressRequest; output: AuthorizeSecurityGroupEgressResult };
   AuthorizeSecurityGroupIngress: { input: AuthorizeSecurityGroupIngressRequest; output: AuthorizeSecurityGroupIngressResult };
   CreateInternetGateway: { input: CreateInternetGatewayRequest; output: CreateInternetGatewayResult };
+  CreateLaunchTemplate: { input: CreateLaunchTemplateRequest; output: CreateLaunchTemplateResult };
   CreateManagedPrefixList: { input: CreateManagedPrefixListRequest; output: CreateManagedPrefixListResult };
   CreateNatGateway: { input: CreateNatGatewayRequest; output: CreateNatGatewayResult };
+  CreateNetworkAcl: { input: CreateNetworkAclRequest; output: CreateNetworkAclResult };
+  CreateNetworkAclEntry: { input: CreateNetworkAclEntryRequest; output: Record<string, never> };
   CreateNetworkInterface: { input: CreateNetworkInterfaceRequest; output: CreateNetworkInterfaceResult };
   CreateRoute: { input: CreateRouteRequest; output: CreateRouteResult };
   CreateRouteTable: { input: CreateRouteTableRequest; output: CreateRouteTableResult };
@@ -23,8 +26,11 @@ export type Ec2Actions = {
   CreateTags: { input: CreateTagsRequest; output: Record<string, never> };
   CreateVpc: { input: CreateVpcRequest; output: CreateVpcResult };
   DeleteInternetGateway: { input: DeleteInternetGatewayRequest; output: Record<string, never> };
+  DeleteLaunchTemplate: { input: DeleteLaunchTemplateRequest; output: DeleteLaunchTemplateResult };
   DeleteManagedPrefixList: { input: DeleteManagedPrefixListRequest; output: DeleteManagedPrefixListResult };
   DeleteNatGateway: { input: DeleteNatGatewayRequest; output: DeleteNatGatewayResult };
+  DeleteNetworkAcl: { input: DeleteNetworkAclRequest; output: Record<string, never> };
+  DeleteNetworkAclEntry: { input: DeleteNetworkAclEntryRequest; output: Record<string, never> };
   DeleteNetworkInterface: { input: DeleteNetworkInterfaceRequest; output: Record<string, never> };
   DeleteRoute: { input: DeleteRouteRequest; output: Record<string, never> };
   DeleteRouteTable: { input: DeleteRouteTableRequest; output: Record<string, never> };
@@ -44,6 +50,8 @@ export type Ec2Actions = {
   DescribeInstanceTypes: { input: DescribeInstanceTypesRequest; output: DescribeInstanceTypesResult };
   DescribeInstances: { input: DescribeInstancesRequest; output: DescribeInstancesResult };
   DescribeInternetGateways: { input: DescribeInternetGatewaysRequest; output: DescribeInternetGatewaysResult };
+  DescribeLaunchTemplateVersions: { input: DescribeLaunchTemplateVersionsRequest; output: DescribeLaunchTemplateVersionsResult };
+  DescribeLaunchTemplates: { input: DescribeLaunchTemplatesRequest; output: DescribeLaunchTemplatesResult };
   DescribeManagedPrefixLists: { input: DescribeManagedPrefixListsRequest; output: DescribeManagedPrefixListsResult };
   DescribeNatGateways: { input: DescribeNatGatewaysRequest; output: DescribeNatGatewaysResult };
   DescribeNetworkAcls: { input: DescribeNetworkAclsRequest; output: DescribeNetworkAclsResult };
@@ -76,6 +84,8 @@ export type Ec2Actions = {
   ModifyVpcAttribute: { input: ModifyVpcAttributeRequest; output: Record<string, never> };
   RebootInstances: { input: RebootInstancesRequest; output: Record<string, never> };
   ReleaseAddress: { input: ReleaseAddressRequest; output: Record<string, never> };
+  ReplaceNetworkAclAssociation: { input: ReplaceNetworkAclAssociationRequest; output: ReplaceNetworkAclAssociationResult };
+  ReplaceNetworkAclEntry: { input: ReplaceNetworkAclEntryRequest; output: Record<string, never> };
   ReplaceRoute: { input: ReplaceRouteRequest; output: Record<string, never> };
   ReplaceRouteTableAssociation: { input: ReplaceRouteTableAssociationRequest; output: ReplaceRouteTableAssociationResult };
   ResetNetworkInterfaceAttribute: { input: ResetNetworkInterfaceAttributeRequest; output: Record<string, never> };
@@ -87,6 +97,26 @@ export type Ec2Actions = {
   UnassignPrivateIpAddresses: { input: UnassignPrivateIpAddressesRequest; output: Record<string, never> };
   UpdateSecurityGroupRuleDescriptionsEgress: { input: UpdateSecurityGroupRuleDescriptionsEgressRequest; output: UpdateSecurityGroupRuleDescriptionsEgressResult };
   UpdateSecurityGroupRuleDescriptionsIngress: { input: UpdateSecurityGroupRuleDescriptionsIngressRequest; output: UpdateSecurityGroupRuleDescriptionsIngressResult };
+};
+
+export type AcceleratorCount = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type AcceleratorCountRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type AcceleratorTotalMemoryMiB = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type AcceleratorTotalMemoryMiBRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
 };
 
 export type AccountAttribute = {
@@ -340,6 +370,24 @@ export type AvailabilityZoneSubGeography = {
   Name?: string | undefined;
 };
 
+export type BaselineEbsBandwidthMbps = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type BaselineEbsBandwidthMbpsRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type BaselinePerformanceFactors = {
+  Cpu?: CpuPerformanceFactor | undefined;
+};
+
+export type BaselinePerformanceFactorsRequest = {
+  Cpu?: CpuPerformanceFactorRequest | undefined;
+};
+
 export type BlobAttributeValue = {
   Value?: Uint8Array | undefined;
 };
@@ -381,6 +429,12 @@ export type ConnectionTrackingConfiguration = {
   UdpTimeout?: number | undefined;
 };
 
+export type ConnectionTrackingSpecification = {
+  TcpEstablishedTimeout?: number | undefined;
+  UdpTimeout?: number | undefined;
+  UdpStreamTimeout?: number | undefined;
+};
+
 export type ConnectionTrackingSpecificationRequest = {
   TcpEstablishedTimeout?: number | undefined;
   UdpStreamTimeout?: number | undefined;
@@ -407,6 +461,14 @@ export type CpuOptionsRequest = {
   NestedVirtualization?: string | undefined;
 };
 
+export type CpuPerformanceFactor = {
+  References?: readonly PerformanceFactorReference[] | undefined;
+};
+
+export type CpuPerformanceFactorRequest = {
+  References?: readonly PerformanceFactorReferenceRequest[] | undefined;
+};
+
 export type CreateInternetGatewayRequest = {
   TagSpecifications?: readonly TagSpecification[] | undefined;
   DryRun?: boolean | undefined;
@@ -414,6 +476,21 @@ export type CreateInternetGatewayRequest = {
 
 export type CreateInternetGatewayResult = {
   InternetGateway?: InternetGateway | undefined;
+};
+
+export type CreateLaunchTemplateRequest = {
+  DryRun?: boolean | undefined;
+  ClientToken?: string | undefined;
+  LaunchTemplateName?: string | undefined;
+  VersionDescription?: string | undefined;
+  LaunchTemplateData?: RequestLaunchTemplateData | undefined;
+  Operator?: OperatorRequest | undefined;
+  TagSpecifications?: readonly TagSpecification[] | undefined;
+};
+
+export type CreateLaunchTemplateResult = {
+  LaunchTemplate?: LaunchTemplate | undefined;
+  Warning?: ValidationWarning | undefined;
 };
 
 export type CreateManagedPrefixListRequest = {
@@ -449,6 +526,31 @@ export type CreateNatGatewayRequest = {
 export type CreateNatGatewayResult = {
   ClientToken?: string | undefined;
   NatGateway?: NatGateway | undefined;
+};
+
+export type CreateNetworkAclEntryRequest = {
+  DryRun?: boolean | undefined;
+  NetworkAclId?: string | undefined;
+  RuleNumber?: number | undefined;
+  Protocol?: string | undefined;
+  RuleAction?: string | undefined;
+  Egress?: boolean | undefined;
+  CidrBlock?: string | undefined;
+  Ipv6CidrBlock?: string | undefined;
+  IcmpTypeCode?: IcmpTypeCode | undefined;
+  PortRange?: PortRange | undefined;
+};
+
+export type CreateNetworkAclRequest = {
+  TagSpecifications?: readonly TagSpecification[] | undefined;
+  ClientToken?: string | undefined;
+  DryRun?: boolean | undefined;
+  VpcId?: string | undefined;
+};
+
+export type CreateNetworkAclResult = {
+  NetworkAcl?: NetworkAcl | undefined;
+  ClientToken?: string | undefined;
 };
 
 export type CreateNetworkInterfaceRequest = {
@@ -587,6 +689,10 @@ export type CreateVpcResult = {
   Vpc?: Vpc | undefined;
 };
 
+export type CreditSpecification = {
+  CpuCredits?: string | undefined;
+};
+
 export type CreditSpecificationRequest = {
   CpuCredits?: string | undefined;
 };
@@ -600,6 +706,16 @@ export type DefaultConnectionTrackingConfiguration = {
 export type DeleteInternetGatewayRequest = {
   DryRun?: boolean | undefined;
   InternetGatewayId?: string | undefined;
+};
+
+export type DeleteLaunchTemplateRequest = {
+  DryRun?: boolean | undefined;
+  LaunchTemplateId?: string | undefined;
+  LaunchTemplateName?: string | undefined;
+};
+
+export type DeleteLaunchTemplateResult = {
+  LaunchTemplate?: LaunchTemplate | undefined;
 };
 
 export type DeleteManagedPrefixListRequest = {
@@ -618,6 +734,18 @@ export type DeleteNatGatewayRequest = {
 
 export type DeleteNatGatewayResult = {
   NatGatewayId?: string | undefined;
+};
+
+export type DeleteNetworkAclEntryRequest = {
+  DryRun?: boolean | undefined;
+  NetworkAclId?: string | undefined;
+  RuleNumber?: number | undefined;
+  Egress?: boolean | undefined;
+};
+
+export type DeleteNetworkAclRequest = {
+  DryRun?: boolean | undefined;
+  NetworkAclId?: string | undefined;
 };
 
 export type DeleteNetworkInterfaceRequest = {
@@ -804,6 +932,40 @@ export type DescribeInternetGatewaysRequest = {
 
 export type DescribeInternetGatewaysResult = {
   InternetGateways?: readonly InternetGateway[] | undefined;
+  NextToken?: string | undefined;
+};
+
+export type DescribeLaunchTemplateVersionsRequest = {
+  DryRun?: boolean | undefined;
+  LaunchTemplateId?: string | undefined;
+  LaunchTemplateName?: string | undefined;
+  Versions?: readonly string[] | undefined;
+  MinVersion?: string | undefined;
+  MaxVersion?: string | undefined;
+  NextToken?: string | undefined;
+  MaxResults?: number | undefined;
+  Filters?: readonly Filter[] | undefined;
+  ResolveAlias?: boolean | undefined;
+  IncludeManagedResources?: boolean | undefined;
+};
+
+export type DescribeLaunchTemplateVersionsResult = {
+  LaunchTemplateVersions?: readonly LaunchTemplateVersion[] | undefined;
+  NextToken?: string | undefined;
+};
+
+export type DescribeLaunchTemplatesRequest = {
+  DryRun?: boolean | undefined;
+  LaunchTemplateIds?: readonly string[] | undefined;
+  LaunchTemplateNames?: readonly string[] | undefined;
+  Filters?: readonly Filter[] | undefined;
+  NextToken?: string | undefined;
+  MaxResults?: number | undefined;
+  IncludeManagedResources?: boolean | undefined;
+};
+
+export type DescribeLaunchTemplatesResult = {
+  LaunchTemplates?: readonly LaunchTemplate[] | undefined;
   NextToken?: string | undefined;
 };
 
@@ -1138,6 +1300,10 @@ export type ElasticGpuSpecification = {
   Type?: string | undefined;
 };
 
+export type ElasticGpuSpecificationResponse = {
+  Type?: string | undefined;
+};
+
 export type ElasticInferenceAccelerator = {
   Type?: string | undefined;
   Count?: number | undefined;
@@ -1414,6 +1580,10 @@ export type InstanceIpv6Address = {
   IsPrimaryIpv6?: boolean | undefined;
 };
 
+export type InstanceIpv6AddressRequest = {
+  Ipv6Address?: string | undefined;
+};
+
 export type InstanceIpv6Prefix = {
   Ipv6Prefix?: string | undefined;
 };
@@ -1530,6 +1700,64 @@ export type InstancePrivateIpAddress = {
   Primary?: boolean | undefined;
   PrivateDnsName?: string | undefined;
   PrivateIpAddress?: string | undefined;
+};
+
+export type InstanceRequirements = {
+  VCpuCount?: VCpuCountRange | undefined;
+  MemoryMiB?: MemoryMiB | undefined;
+  CpuManufacturers?: readonly string[] | undefined;
+  MemoryGiBPerVCpu?: MemoryGiBPerVCpu | undefined;
+  ExcludedInstanceTypes?: readonly string[] | undefined;
+  InstanceGenerations?: readonly string[] | undefined;
+  SpotMaxPricePercentageOverLowestPrice?: number | undefined;
+  OnDemandMaxPricePercentageOverLowestPrice?: number | undefined;
+  BareMetal?: string | undefined;
+  BurstablePerformance?: string | undefined;
+  RequireHibernateSupport?: boolean | undefined;
+  NetworkInterfaceCount?: NetworkInterfaceCount | undefined;
+  LocalStorage?: string | undefined;
+  LocalStorageTypes?: readonly string[] | undefined;
+  TotalLocalStorageGB?: TotalLocalStorageGB | undefined;
+  BaselineEbsBandwidthMbps?: BaselineEbsBandwidthMbps | undefined;
+  AcceleratorTypes?: readonly string[] | undefined;
+  AcceleratorCount?: AcceleratorCount | undefined;
+  AcceleratorManufacturers?: readonly string[] | undefined;
+  AcceleratorNames?: readonly string[] | undefined;
+  AcceleratorTotalMemoryMiB?: AcceleratorTotalMemoryMiB | undefined;
+  NetworkBandwidthGbps?: NetworkBandwidthGbps | undefined;
+  AllowedInstanceTypes?: readonly string[] | undefined;
+  MaxSpotPriceAsPercentageOfOptimalOnDemandPrice?: number | undefined;
+  BaselinePerformanceFactors?: BaselinePerformanceFactors | undefined;
+  RequireEncryptionInTransit?: boolean | undefined;
+};
+
+export type InstanceRequirementsRequest = {
+  VCpuCount?: VCpuCountRangeRequest | undefined;
+  MemoryMiB?: MemoryMiBRequest | undefined;
+  CpuManufacturers?: readonly string[] | undefined;
+  MemoryGiBPerVCpu?: MemoryGiBPerVCpuRequest | undefined;
+  ExcludedInstanceTypes?: readonly string[] | undefined;
+  InstanceGenerations?: readonly string[] | undefined;
+  SpotMaxPricePercentageOverLowestPrice?: number | undefined;
+  OnDemandMaxPricePercentageOverLowestPrice?: number | undefined;
+  BareMetal?: string | undefined;
+  BurstablePerformance?: string | undefined;
+  RequireHibernateSupport?: boolean | undefined;
+  NetworkInterfaceCount?: NetworkInterfaceCountRequest | undefined;
+  LocalStorage?: string | undefined;
+  LocalStorageTypes?: readonly string[] | undefined;
+  TotalLocalStorageGB?: TotalLocalStorageGBRequest | undefined;
+  BaselineEbsBandwidthMbps?: BaselineEbsBandwidthMbpsRequest | undefined;
+  AcceleratorTypes?: readonly string[] | undefined;
+  AcceleratorCount?: AcceleratorCountRequest | undefined;
+  AcceleratorManufacturers?: readonly string[] | undefined;
+  AcceleratorNames?: readonly string[] | undefined;
+  AcceleratorTotalMemoryMiB?: AcceleratorTotalMemoryMiBRequest | undefined;
+  NetworkBandwidthGbps?: NetworkBandwidthGbpsRequest | undefined;
+  AllowedInstanceTypes?: readonly string[] | undefined;
+  MaxSpotPriceAsPercentageOfOptimalOnDemandPrice?: number | undefined;
+  BaselinePerformanceFactors?: BaselinePerformanceFactorsRequest | undefined;
+  RequireEncryptionInTransit?: boolean | undefined;
 };
 
 export type InstanceSecondaryInterface = {
@@ -1699,6 +1927,10 @@ export type Ipv4PrefixSpecificationRequest = {
   Ipv4Prefix?: string | undefined;
 };
 
+export type Ipv4PrefixSpecificationResponse = {
+  Ipv4Prefix?: string | undefined;
+};
+
 export type Ipv6PrefixSpecification = {
   Ipv6Prefix?: string | undefined;
 };
@@ -1707,15 +1939,346 @@ export type Ipv6PrefixSpecificationRequest = {
   Ipv6Prefix?: string | undefined;
 };
 
+export type Ipv6PrefixSpecificationResponse = {
+  Ipv6Prefix?: string | undefined;
+};
+
 export type Ipv6Range = {
   Description?: string | undefined;
   CidrIpv6?: string | undefined;
+};
+
+export type LaunchTemplate = {
+  LaunchTemplateId?: string | undefined;
+  LaunchTemplateName?: string | undefined;
+  CreateTime?: Date | undefined;
+  CreatedBy?: string | undefined;
+  DefaultVersionNumber?: number | undefined;
+  LatestVersionNumber?: number | undefined;
+  Tags?: readonly Tag[] | undefined;
+  Operator?: OperatorResponse | undefined;
+};
+
+export type LaunchTemplateBlockDeviceMapping = {
+  DeviceName?: string | undefined;
+  VirtualName?: string | undefined;
+  Ebs?: LaunchTemplateEbsBlockDevice | undefined;
+  NoDevice?: string | undefined;
+};
+
+export type LaunchTemplateBlockDeviceMappingRequest = {
+  DeviceName?: string | undefined;
+  VirtualName?: string | undefined;
+  Ebs?: LaunchTemplateEbsBlockDeviceRequest | undefined;
+  NoDevice?: string | undefined;
+};
+
+export type LaunchTemplateCapacityReservationSpecificationRequest = {
+  CapacityReservationPreference?: string | undefined;
+  CapacityReservationTarget?: CapacityReservationTarget | undefined;
+};
+
+export type LaunchTemplateCapacityReservationSpecificationResponse = {
+  CapacityReservationPreference?: string | undefined;
+  CapacityReservationTarget?: CapacityReservationTargetResponse | undefined;
+};
+
+export type LaunchTemplateCpuOptions = {
+  CoreCount?: number | undefined;
+  ThreadsPerCore?: number | undefined;
+  AmdSevSnp?: string | undefined;
+  NestedVirtualization?: string | undefined;
+};
+
+export type LaunchTemplateCpuOptionsRequest = {
+  CoreCount?: number | undefined;
+  ThreadsPerCore?: number | undefined;
+  AmdSevSnp?: string | undefined;
+  NestedVirtualization?: string | undefined;
+};
+
+export type LaunchTemplateEbsBlockDevice = {
+  Encrypted?: boolean | undefined;
+  DeleteOnTermination?: boolean | undefined;
+  Iops?: number | undefined;
+  KmsKeyId?: string | undefined;
+  SnapshotId?: string | undefined;
+  VolumeSize?: number | undefined;
+  VolumeType?: string | undefined;
+  Throughput?: number | undefined;
+  VolumeInitializationRate?: number | undefined;
+  EbsCardIndex?: number | undefined;
+};
+
+export type LaunchTemplateEbsBlockDeviceRequest = {
+  Encrypted?: boolean | undefined;
+  DeleteOnTermination?: boolean | undefined;
+  Iops?: number | undefined;
+  KmsKeyId?: string | undefined;
+  SnapshotId?: string | undefined;
+  VolumeSize?: number | undefined;
+  VolumeType?: string | undefined;
+  Throughput?: number | undefined;
+  VolumeInitializationRate?: number | undefined;
+  EbsCardIndex?: number | undefined;
+};
+
+export type LaunchTemplateElasticInferenceAccelerator = {
+  Type?: string | undefined;
+  Count?: number | undefined;
+};
+
+export type LaunchTemplateElasticInferenceAcceleratorResponse = {
+  Type?: string | undefined;
+  Count?: number | undefined;
+};
+
+export type LaunchTemplateEnaSrdSpecification = {
+  EnaSrdEnabled?: boolean | undefined;
+  EnaSrdUdpSpecification?: LaunchTemplateEnaSrdUdpSpecification | undefined;
+};
+
+export type LaunchTemplateEnaSrdUdpSpecification = {
+  EnaSrdUdpEnabled?: boolean | undefined;
+};
+
+export type LaunchTemplateEnclaveOptions = {
+  Enabled?: boolean | undefined;
+};
+
+export type LaunchTemplateEnclaveOptionsRequest = {
+  Enabled?: boolean | undefined;
+};
+
+export type LaunchTemplateHibernationOptions = {
+  Configured?: boolean | undefined;
+};
+
+export type LaunchTemplateHibernationOptionsRequest = {
+  Configured?: boolean | undefined;
+};
+
+export type LaunchTemplateIamInstanceProfileSpecification = {
+  Arn?: string | undefined;
+  Name?: string | undefined;
+};
+
+export type LaunchTemplateIamInstanceProfileSpecificationRequest = {
+  Arn?: string | undefined;
+  Name?: string | undefined;
+};
+
+export type LaunchTemplateInstanceMaintenanceOptions = {
+  AutoRecovery?: string | undefined;
+};
+
+export type LaunchTemplateInstanceMaintenanceOptionsRequest = {
+  AutoRecovery?: string | undefined;
+};
+
+export type LaunchTemplateInstanceMarketOptions = {
+  MarketType?: string | undefined;
+  SpotOptions?: LaunchTemplateSpotMarketOptions | undefined;
+};
+
+export type LaunchTemplateInstanceMarketOptionsRequest = {
+  MarketType?: string | undefined;
+  SpotOptions?: LaunchTemplateSpotMarketOptionsRequest | undefined;
+};
+
+export type LaunchTemplateInstanceMetadataOptions = {
+  State?: string | undefined;
+  HttpTokens?: string | undefined;
+  HttpPutResponseHopLimit?: number | undefined;
+  HttpEndpoint?: string | undefined;
+  HttpProtocolIpv6?: string | undefined;
+  InstanceMetadataTags?: string | undefined;
+};
+
+export type LaunchTemplateInstanceMetadataOptionsRequest = {
+  HttpTokens?: string | undefined;
+  HttpPutResponseHopLimit?: number | undefined;
+  HttpEndpoint?: string | undefined;
+  HttpProtocolIpv6?: string | undefined;
+  InstanceMetadataTags?: string | undefined;
+};
+
+export type LaunchTemplateInstanceNetworkInterfaceSpecification = {
+  AssociateCarrierIpAddress?: boolean | undefined;
+  AssociatePublicIpAddress?: boolean | undefined;
+  DeleteOnTermination?: boolean | undefined;
+  Description?: string | undefined;
+  DeviceIndex?: number | undefined;
+  Groups?: readonly string[] | undefined;
+  InterfaceType?: string | undefined;
+  Ipv6AddressCount?: number | undefined;
+  Ipv6Addresses?: readonly InstanceIpv6Address[] | undefined;
+  NetworkInterfaceId?: string | undefined;
+  PrivateIpAddress?: string | undefined;
+  PrivateIpAddresses?: readonly PrivateIpAddressSpecification[] | undefined;
+  SecondaryPrivateIpAddressCount?: number | undefined;
+  SubnetId?: string | undefined;
+  NetworkCardIndex?: number | undefined;
+  Ipv4Prefixes?: readonly Ipv4PrefixSpecificationResponse[] | undefined;
+  Ipv4PrefixCount?: number | undefined;
+  Ipv6Prefixes?: readonly Ipv6PrefixSpecificationResponse[] | undefined;
+  Ipv6PrefixCount?: number | undefined;
+  PrimaryIpv6?: boolean | undefined;
+  EnaSrdSpecification?: LaunchTemplateEnaSrdSpecification | undefined;
+  ConnectionTrackingSpecification?: ConnectionTrackingSpecification | undefined;
+  EnaQueueCount?: number | undefined;
+};
+
+export type LaunchTemplateInstanceNetworkInterfaceSpecificationRequest = {
+  AssociateCarrierIpAddress?: boolean | undefined;
+  AssociatePublicIpAddress?: boolean | undefined;
+  DeleteOnTermination?: boolean | undefined;
+  Description?: string | undefined;
+  DeviceIndex?: number | undefined;
+  Groups?: readonly string[] | undefined;
+  InterfaceType?: string | undefined;
+  Ipv6AddressCount?: number | undefined;
+  Ipv6Addresses?: readonly InstanceIpv6AddressRequest[] | undefined;
+  NetworkInterfaceId?: string | undefined;
+  PrivateIpAddress?: string | undefined;
+  PrivateIpAddresses?: readonly PrivateIpAddressSpecification[] | undefined;
+  SecondaryPrivateIpAddressCount?: number | undefined;
+  SubnetId?: string | undefined;
+  NetworkCardIndex?: number | undefined;
+  Ipv4Prefixes?: readonly Ipv4PrefixSpecificationRequest[] | undefined;
+  Ipv4PrefixCount?: number | undefined;
+  Ipv6Prefixes?: readonly Ipv6PrefixSpecificationRequest[] | undefined;
+  Ipv6PrefixCount?: number | undefined;
+  PrimaryIpv6?: boolean | undefined;
+  EnaSrdSpecification?: EnaSrdSpecificationRequest | undefined;
+  ConnectionTrackingSpecification?: ConnectionTrackingSpecificationRequest | undefined;
+  EnaQueueCount?: number | undefined;
+};
+
+export type LaunchTemplateInstanceSecondaryInterfaceSpecification = {
+  DeleteOnTermination?: boolean | undefined;
+  DeviceIndex?: number | undefined;
+  PrivateIpAddresses?: readonly SecondaryInterfacePrivateIpAddressSpecification[] | undefined;
+  PrivateIpAddressCount?: number | undefined;
+  SecondarySubnetId?: string | undefined;
+  InterfaceType?: string | undefined;
+  NetworkCardIndex?: number | undefined;
+};
+
+export type LaunchTemplateInstanceSecondaryInterfaceSpecificationRequest = {
+  DeleteOnTermination?: boolean | undefined;
+  DeviceIndex?: number | undefined;
+  PrivateIpAddresses?: readonly SecondaryInterfacePrivateIpAddressSpecificationRequest[] | undefined;
+  PrivateIpAddressCount?: number | undefined;
+  SecondarySubnetId?: string | undefined;
+  InterfaceType?: string | undefined;
+  NetworkCardIndex?: number | undefined;
+};
+
+export type LaunchTemplateLicenseConfiguration = {
+  LicenseConfigurationArn?: string | undefined;
+};
+
+export type LaunchTemplateLicenseConfigurationRequest = {
+  LicenseConfigurationArn?: string | undefined;
+};
+
+export type LaunchTemplateNetworkPerformanceOptions = {
+  BandwidthWeighting?: string | undefined;
+};
+
+export type LaunchTemplateNetworkPerformanceOptionsRequest = {
+  BandwidthWeighting?: string | undefined;
+};
+
+export type LaunchTemplatePlacement = {
+  AvailabilityZone?: string | undefined;
+  AvailabilityZoneId?: string | undefined;
+  Affinity?: string | undefined;
+  GroupName?: string | undefined;
+  HostId?: string | undefined;
+  Tenancy?: string | undefined;
+  SpreadDomain?: string | undefined;
+  HostResourceGroupArn?: string | undefined;
+  PartitionNumber?: number | undefined;
+  GroupId?: string | undefined;
+};
+
+export type LaunchTemplatePlacementRequest = {
+  AvailabilityZone?: string | undefined;
+  AvailabilityZoneId?: string | undefined;
+  Affinity?: string | undefined;
+  GroupName?: string | undefined;
+  HostId?: string | undefined;
+  Tenancy?: string | undefined;
+  SpreadDomain?: string | undefined;
+  HostResourceGroupArn?: string | undefined;
+  PartitionNumber?: number | undefined;
+  GroupId?: string | undefined;
+};
+
+export type LaunchTemplatePrivateDnsNameOptions = {
+  HostnameType?: string | undefined;
+  EnableResourceNameDnsARecord?: boolean | undefined;
+  EnableResourceNameDnsAAAARecord?: boolean | undefined;
+};
+
+export type LaunchTemplatePrivateDnsNameOptionsRequest = {
+  HostnameType?: string | undefined;
+  EnableResourceNameDnsARecord?: boolean | undefined;
+  EnableResourceNameDnsAAAARecord?: boolean | undefined;
 };
 
 export type LaunchTemplateSpecification = {
   LaunchTemplateId?: string | undefined;
   LaunchTemplateName?: string | undefined;
   Version?: string | undefined;
+};
+
+export type LaunchTemplateSpotMarketOptions = {
+  MaxPrice?: string | undefined;
+  SpotInstanceType?: string | undefined;
+  BlockDurationMinutes?: number | undefined;
+  ValidUntil?: Date | undefined;
+  InstanceInterruptionBehavior?: string | undefined;
+};
+
+export type LaunchTemplateSpotMarketOptionsRequest = {
+  MaxPrice?: string | undefined;
+  SpotInstanceType?: string | undefined;
+  BlockDurationMinutes?: number | undefined;
+  ValidUntil?: Date | undefined;
+  InstanceInterruptionBehavior?: string | undefined;
+};
+
+export type LaunchTemplateTagSpecification = {
+  ResourceType?: string | undefined;
+  Tags?: readonly Tag[] | undefined;
+};
+
+export type LaunchTemplateTagSpecificationRequest = {
+  ResourceType?: string | undefined;
+  Tags?: readonly Tag[] | undefined;
+};
+
+export type LaunchTemplateVersion = {
+  LaunchTemplateId?: string | undefined;
+  LaunchTemplateName?: string | undefined;
+  VersionNumber?: number | undefined;
+  VersionDescription?: string | undefined;
+  CreateTime?: Date | undefined;
+  CreatedBy?: string | undefined;
+  DefaultVersion?: boolean | undefined;
+  LaunchTemplateData?: ResponseLaunchTemplateData | undefined;
+  Operator?: OperatorResponse | undefined;
+};
+
+export type LaunchTemplatesMonitoring = {
+  Enabled?: boolean | undefined;
+};
+
+export type LaunchTemplatesMonitoringRequest = {
+  Enabled?: boolean | undefined;
 };
 
 export type LicenseConfiguration = {
@@ -1757,8 +2320,28 @@ export type MediaDeviceMemoryInfo = {
   SizeInMiB?: number | undefined;
 };
 
+export type MemoryGiBPerVCpu = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type MemoryGiBPerVCpuRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
 export type MemoryInfo = {
   SizeInMiB?: number | undefined;
+};
+
+export type MemoryMiB = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type MemoryMiBRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
 };
 
 export type ModifyInstanceAttributeRequest = {
@@ -1930,6 +2513,16 @@ export type NetworkAclEntry = {
   RuleNumber?: number | undefined;
 };
 
+export type NetworkBandwidthGbps = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type NetworkBandwidthGbpsRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
 export type NetworkCardInfo = {
   NetworkCardIndex?: number | undefined;
   NetworkPerformance?: string | undefined;
@@ -2029,6 +2622,16 @@ export type NetworkInterfaceAttachmentChanges = {
   DeleteOnTermination?: boolean | undefined;
 };
 
+export type NetworkInterfaceCount = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type NetworkInterfaceCountRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
 export type NetworkInterfaceIpv6Address = {
   Ipv6Address?: string | undefined;
   PublicIpv6DnsName?: string | undefined;
@@ -2075,6 +2678,14 @@ export type OperatorResponse = {
   Managed?: boolean | undefined;
   Principal?: string | undefined;
   HiddenByDefault?: boolean | undefined;
+};
+
+export type PerformanceFactorReference = {
+  InstanceFamily?: string | undefined;
+};
+
+export type PerformanceFactorReferenceRequest = {
+  InstanceFamily?: string | undefined;
 };
 
 export type Placement = {
@@ -2210,6 +2821,29 @@ export type RemovePrefixListEntry = {
   Cidr?: string | undefined;
 };
 
+export type ReplaceNetworkAclAssociationRequest = {
+  DryRun?: boolean | undefined;
+  AssociationId?: string | undefined;
+  NetworkAclId?: string | undefined;
+};
+
+export type ReplaceNetworkAclAssociationResult = {
+  NewAssociationId?: string | undefined;
+};
+
+export type ReplaceNetworkAclEntryRequest = {
+  DryRun?: boolean | undefined;
+  NetworkAclId?: string | undefined;
+  RuleNumber?: number | undefined;
+  Protocol?: string | undefined;
+  RuleAction?: string | undefined;
+  Egress?: boolean | undefined;
+  CidrBlock?: string | undefined;
+  Ipv6CidrBlock?: string | undefined;
+  IcmpTypeCode?: IcmpTypeCode | undefined;
+  PortRange?: PortRange | undefined;
+};
+
 export type ReplaceRouteRequest = {
   DestinationPrefixListId?: string | undefined;
   VpcEndpointId?: string | undefined;
@@ -2242,6 +2876,43 @@ export type ReplaceRouteTableAssociationResult = {
   AssociationState?: RouteTableAssociationState | undefined;
 };
 
+export type RequestLaunchTemplateData = {
+  KernelId?: string | undefined;
+  EbsOptimized?: boolean | undefined;
+  IamInstanceProfile?: LaunchTemplateIamInstanceProfileSpecificationRequest | undefined;
+  BlockDeviceMappings?: readonly LaunchTemplateBlockDeviceMappingRequest[] | undefined;
+  NetworkInterfaces?: readonly LaunchTemplateInstanceNetworkInterfaceSpecificationRequest[] | undefined;
+  ImageId?: string | undefined;
+  InstanceType?: string | undefined;
+  KeyName?: string | undefined;
+  Monitoring?: LaunchTemplatesMonitoringRequest | undefined;
+  Placement?: LaunchTemplatePlacementRequest | undefined;
+  RamDiskId?: string | undefined;
+  DisableApiTermination?: boolean | undefined;
+  InstanceInitiatedShutdownBehavior?: string | undefined;
+  UserData?: string | undefined;
+  TagSpecifications?: readonly LaunchTemplateTagSpecificationRequest[] | undefined;
+  ElasticGpuSpecifications?: readonly ElasticGpuSpecification[] | undefined;
+  ElasticInferenceAccelerators?: readonly LaunchTemplateElasticInferenceAccelerator[] | undefined;
+  SecurityGroupIds?: readonly string[] | undefined;
+  SecurityGroups?: readonly string[] | undefined;
+  InstanceMarketOptions?: LaunchTemplateInstanceMarketOptionsRequest | undefined;
+  CreditSpecification?: CreditSpecificationRequest | undefined;
+  CpuOptions?: LaunchTemplateCpuOptionsRequest | undefined;
+  CapacityReservationSpecification?: LaunchTemplateCapacityReservationSpecificationRequest | undefined;
+  LicenseSpecifications?: readonly LaunchTemplateLicenseConfigurationRequest[] | undefined;
+  HibernationOptions?: LaunchTemplateHibernationOptionsRequest | undefined;
+  MetadataOptions?: LaunchTemplateInstanceMetadataOptionsRequest | undefined;
+  EnclaveOptions?: LaunchTemplateEnclaveOptionsRequest | undefined;
+  InstanceRequirements?: InstanceRequirementsRequest | undefined;
+  PrivateDnsNameOptions?: LaunchTemplatePrivateDnsNameOptionsRequest | undefined;
+  MaintenanceOptions?: LaunchTemplateInstanceMaintenanceOptionsRequest | undefined;
+  DisableApiStop?: boolean | undefined;
+  Operator?: OperatorRequest | undefined;
+  NetworkPerformanceOptions?: LaunchTemplateNetworkPerformanceOptionsRequest | undefined;
+  SecondaryInterfaces?: readonly LaunchTemplateInstanceSecondaryInterfaceSpecificationRequest[] | undefined;
+};
+
 export type Reservation = {
   ReservationId?: string | undefined;
   OwnerId?: string | undefined;
@@ -2254,6 +2925,43 @@ export type ResetNetworkInterfaceAttributeRequest = {
   DryRun?: boolean | undefined;
   NetworkInterfaceId?: string | undefined;
   SourceDestCheck?: string | undefined;
+};
+
+export type ResponseLaunchTemplateData = {
+  KernelId?: string | undefined;
+  EbsOptimized?: boolean | undefined;
+  IamInstanceProfile?: LaunchTemplateIamInstanceProfileSpecification | undefined;
+  BlockDeviceMappings?: readonly LaunchTemplateBlockDeviceMapping[] | undefined;
+  NetworkInterfaces?: readonly LaunchTemplateInstanceNetworkInterfaceSpecification[] | undefined;
+  ImageId?: string | undefined;
+  InstanceType?: string | undefined;
+  KeyName?: string | undefined;
+  Monitoring?: LaunchTemplatesMonitoring | undefined;
+  Placement?: LaunchTemplatePlacement | undefined;
+  RamDiskId?: string | undefined;
+  DisableApiTermination?: boolean | undefined;
+  InstanceInitiatedShutdownBehavior?: string | undefined;
+  UserData?: string | undefined;
+  TagSpecifications?: readonly LaunchTemplateTagSpecification[] | undefined;
+  ElasticGpuSpecifications?: readonly ElasticGpuSpecificationResponse[] | undefined;
+  ElasticInferenceAccelerators?: readonly LaunchTemplateElasticInferenceAcceleratorResponse[] | undefined;
+  SecurityGroupIds?: readonly string[] | undefined;
+  SecurityGroups?: readonly string[] | undefined;
+  InstanceMarketOptions?: LaunchTemplateInstanceMarketOptions | undefined;
+  CreditSpecification?: CreditSpecification | undefined;
+  CpuOptions?: LaunchTemplateCpuOptions | undefined;
+  CapacityReservationSpecification?: LaunchTemplateCapacityReservationSpecificationResponse | undefined;
+  LicenseSpecifications?: readonly LaunchTemplateLicenseConfiguration[] | undefined;
+  HibernationOptions?: LaunchTemplateHibernationOptions | undefined;
+  MetadataOptions?: LaunchTemplateInstanceMetadataOptions | undefined;
+  EnclaveOptions?: LaunchTemplateEnclaveOptions | undefined;
+  InstanceRequirements?: InstanceRequirements | undefined;
+  PrivateDnsNameOptions?: LaunchTemplatePrivateDnsNameOptions | undefined;
+  MaintenanceOptions?: LaunchTemplateInstanceMaintenanceOptions | undefined;
+  DisableApiStop?: boolean | undefined;
+  Operator?: OperatorResponse | undefined;
+  NetworkPerformanceOptions?: LaunchTemplateNetworkPerformanceOptions | undefined;
+  SecondaryInterfaces?: readonly LaunchTemplateInstanceSecondaryInterfaceSpecification[] | undefined;
 };
 
 export type RevokeSecurityGroupEgressRequest = {
@@ -2404,6 +3112,14 @@ export type RunInstancesRequest = {
   NetworkInterfaces?: readonly InstanceNetworkInterfaceSpecification[] | undefined;
   IamInstanceProfile?: IamInstanceProfileSpecification | undefined;
   EbsOptimized?: boolean | undefined;
+};
+
+export type SecondaryInterfacePrivateIpAddressSpecification = {
+  PrivateIpAddress?: string | undefined;
+};
+
+export type SecondaryInterfacePrivateIpAddressSpecificationRequest = {
+  PrivateIpAddress?: string | undefined;
 };
 
 export type SecurityGroup = {
@@ -2562,6 +3278,16 @@ export type TerminateInstancesResult = {
   TerminatingInstances?: readonly InstanceStateChange[] | undefined;
 };
 
+export type TotalLocalStorageGB = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type TotalLocalStorageGBRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
 export type UnassignIpv6AddressesRequest = {
   Ipv6Prefixes?: readonly string[] | undefined;
   NetworkInterfaceId?: string | undefined;
@@ -2614,12 +3340,31 @@ export type UserIdGroupPair = {
   PeeringStatus?: string | undefined;
 };
 
+export type VCpuCountRange = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
+export type VCpuCountRangeRequest = {
+  Min?: number | undefined;
+  Max?: number | undefined;
+};
+
 export type VCpuInfo = {
   DefaultVCpus?: number | undefined;
   DefaultCores?: number | undefined;
   DefaultThreadsPerCore?: number | undefined;
   ValidCores?: readonly number[] | undefined;
   ValidThreadsPerCore?: readonly number[] | undefined;
+};
+
+export type ValidationError = {
+  Code?: string | undefined;
+  Message?: string | undefined;
+};
+
+export type ValidationWarning = {
+  Errors?: readonly ValidationError[] | undefined;
 };
 
 export type Vpc = {

@@ -6,6 +6,7 @@ import { addressOperations } from "./addresses.ts";
 import { instanceTypeOperations } from "./instance-types.ts";
 import { instanceOperations } from "./instances.ts";
 import { internetGatewayOperations } from "./internet-gateways.ts";
+import { launchTemplateOperations } from "./launch-templates.ts";
 import { natGatewayOperations } from "./nat-gateways.ts";
 import { networkAclOperations } from "./network-acls.ts";
 import { networkInterfaceAddressOperations } from "./network-interface-addresses.ts";
@@ -39,6 +40,7 @@ export function ec2Service(world: World): Service {
     networkInterfaceAttachmentOperations(world),
     instanceOperations(world),
     instanceTypeOperations(world),
+    launchTemplateOperations(world),
     tagOperations(world),
     zoneOperations(world),
   );

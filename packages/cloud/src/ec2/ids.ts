@@ -42,6 +42,8 @@ const facts = {
     malformed: "NatGatewayMalformed",
   },
   address: facts_("eipalloc-", "InvalidAllocationID", doesNotExist("allocation ID"), "elastic-ip"),
+  "network-acl": facts_("acl-", "InvalidNetworkAclID", doesNotExist("networkAcl ID"), "network-acl"),
+  "launch-template": facts_("lt-", "InvalidLaunchTemplateId", doesNotExist("launch template ID"), "launch-template"),
   "prefix-list": facts_("pl-", "InvalidPrefixListID", doesNotExist("prefix list ID"), "prefix-list"),
 } satisfies { [K in keyof Kinds]?: Facts };
 

@@ -42,6 +42,12 @@ export function limitsOf(type: string): InstanceLimits {
   return fromRow(row);
 }
 
+/** Pods that fit when every slot holds a /28. */
+export function maxPodsWithPrefixes(type: string): number {
+  const { cards, defaultCard, ipv4PerEni } = limitsOf(type);
+  return (cards[defaultCard] ?? 0) * (ipv4PerEni - 1) * 16 + 2;
+}
+
 /** Pods that fit with one address each, as the Amazon VPC CNI counts: ENIs × (addresses − 1) + 2. */
 export function maxPods(type: string): number {
   const { cards, defaultCard, ipv4PerEni } = limitsOf(type);

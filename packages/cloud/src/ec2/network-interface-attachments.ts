@@ -3,6 +3,7 @@ import type { Ec2Actions } from "@underlay/aws/generated/ec2-types";
 import { ApiError } from "../protocol/api-error.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
+import { readyAfter } from "./attaching.ts";
 import { find, newId } from "./ids.ts";
 import { limitsOf } from "./instance-types.ts";
 import type { Instance } from "./instances.ts";
@@ -26,7 +27,7 @@ export function attachEni(
   world: World,
   eni: Eni,
   instance: Instance,
-  at: { deviceIndex: number; networkCardIndex: number; deleteOnTermination: boolean },
+  at: { deviceIndex: number; networkCardIndex: number; deleteOnTermination: boolean; readyAt?: string },
 ): Eni {
   const limits = limitsOf(instance.instanceType);
   const mine = enisOf(world, instance.id);
@@ -83,6 +84,7 @@ export const networkInterfaceAttachmentOperations = (world: World): OperationsOf
         deviceIndex: DeviceIndex,
         networkCardIndex: NetworkCardIndex,
         deleteOnTermination: false,
+        ...readyAfter(world),
       });
       return { AttachmentId: attached.attachment?.id, NetworkCardIndex };
     },

@@ -4,6 +4,7 @@ import type {
   NetworkInterface,
   NetworkInterfaceAssociation,
 } from "@underlay/aws/generated/ec2-types";
+import { isAttaching } from "./attaching.ts";
 import type { World } from "../store/kinds.ts";
 import type { FilterTable } from "./filters.ts";
 import { zoneIdOf } from "./zones.ts";
@@ -130,9 +131,14 @@ function association(world: World, eni: Eni, address: EniAddress): NetworkInterf
   };
 }
 
-function attachmentOf(world: World, { attachment }: Eni): NetworkInterface["Attachment"] {
+function attachmentOf(world: World, eni: Eni): NetworkInterface["Attachment"] {
+  const { attachment } = eni;
   if (attachment === undefined) return undefined;
-  const common = { AttachTime: new Date(attachment.attachTime), AttachmentId: attachment.id, Status: "attached" };
+  const common = {
+    AttachTime: new Date(attachment.attachTime),
+    AttachmentId: attachment.id,
+    Status: isAttaching(world, eni) ? "attaching" : "attached",
+  };
   if (attachment.kind === "instance")
     return {
       ...common,

@@ -24,7 +24,12 @@ export type EniAddress = {
   readonly associationId?: string;
 };
 
-type AttachmentFacts = { readonly id: string; readonly attachTime: string };
+type AttachmentFacts = {
+  readonly id: string;
+  readonly attachTime: string;
+  /** Until then it is "attaching" and has no link (the fault attach-time). */
+  readonly readyAt?: string;
+};
 
 export type EniAttachment = AttachmentFacts &
   (

@@ -8,6 +8,7 @@ import type { World } from "../store/kinds.ts";
 import { requireIpv4Cidr } from "./cidr-input.ts";
 import { applyFilters, type FilterTable, type Tags } from "./filters.ts";
 import { find, findAll, newId } from "./ids.ts";
+import { forgetSubnet } from "./network-acls.ts";
 import { pageOf } from "./pages.ts";
 import { tagList, tagsFrom } from "./tags.ts";
 import { requireZone, zoneIdOf } from "./zones.ts";
@@ -73,6 +74,7 @@ export const subnetOperations = (world: World): OperationsOf<Ec2Actions> => ({
             ...table,
             associations: table.associations.filter((one) => one.subnetId !== SubnetId),
           });
+      forgetSubnet(world, subnet.id);
       world.store.remove("subnet", subnet.id);
       return {};
     },

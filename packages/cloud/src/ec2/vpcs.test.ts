@@ -30,5 +30,12 @@ test("the service range avoids the VPC", () => {
 
 test("max pods follow the ENI formula and the managed cap", () => {
   assert.deepEqual(["t3.medium", "m5.large", "m5.xlarge", "m5.24xlarge"].map(maxPods), [17, 29, 58, 737]);
-  assert.deepEqual(["m5.large", "m5.4xlarge", "m5.24xlarge"].map(managedMaxPods), [29, 110, 250]);
+  assert.deepEqual(
+    ["m5.large", "m5.4xlarge", "m5.24xlarge"].map((type) => managedMaxPods(type)),
+    [29, 110, 250],
+  );
+  assert.deepEqual(
+    ["m5.large", "t3.small"].map((type) => managedMaxPods(type, true)),
+    [110, 110],
+  );
 });

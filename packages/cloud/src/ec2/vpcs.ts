@@ -5,8 +5,10 @@ import { ApiError } from "../protocol/api-error.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
 import { requireIpv4Cidr } from "./cidr-input.ts";
+import { dhcpOptionsId } from "./dhcp-options.ts";
 import { applyFilters, type FilterTable, type Tags } from "./filters.ts";
 import { find, findAll, newId } from "./ids.ts";
+import { createDefaultAcl } from "./network-acls.ts";
 import { pageOf } from "./pages.ts";
 import { createMainRouteTable } from "./route-tables.ts";
 import { createDefaultGroup } from "./security-groups.ts";
@@ -43,6 +45,7 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
       });
       createMainRouteTable(world, vpc.id);
       createDefaultGroup(world, vpc.id);
+      createDefaultAcl(world, vpc.id);
       return { Vpc: { ...renderVpc(world, vpc), State: "pending" } };
     },
   },
@@ -67,6 +70,7 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
         store.all("subnet").some((subnet) => subnet.vpcId === VpcId) ||
         store.all("security-group").some((group) => group.vpcId === VpcId && group.name !== "default") ||
         store.all("route-table").some((table) => table.vpcId === VpcId && !table.main) ||
+        store.all("network-acl").some((acl) => acl.vpcId === VpcId && !acl.isDefault) ||
         store.all("internet-gateway").some((gateway) => gateway.vpcId === VpcId);
       if (inUse)
         throw new ApiError("DependencyViolation", `The vpc '${VpcId}' has dependencies and cannot be deleted.`);
@@ -76,6 +80,7 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
         store.remove("security-group", group.id);
       }
       for (const table of store.all("route-table")) if (table.vpcId === VpcId) store.remove("route-table", table.id);
+      for (const acl of store.all("network-acl")) if (acl.vpcId === VpcId) store.remove("network-acl", acl.id);
       store.remove("vpc", vpc.id);
       return {};
     },
@@ -137,6 +142,10 @@ export const vpcOperations = (world: World): OperationsOf<Ec2Actions> => ({
           "InvalidVpc.Range",
           `The CIDR '${cidr}' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR.`,
         );
+      const routes = world.store.all("route-table").filter((table) => table.vpcId === VpcId);
+      const routed = routes.flatMap((table) => table.routes).find((route) => covers(cidr, route.cidr));
+      if (routed !== undefined)
+        throw new ApiError("CidrConflict", `The CIDR '${cidr}' conflicts with the route to ${routed.cidr}`);
       const association = { associationId: newId("vpc-cidr-assoc-"), cidr };
       world.store.put("vpc", { ...vpc, cidrs: [...vpc.cidrs, association] });
       return {
@@ -225,9 +234,6 @@ function renderVpc(world: World, vpc: Vpc): VpcOutput {
     BlockPublicAccessStates: { InternetGatewayBlockMode: "off" },
   };
 }
-
-/** The account's one set of DHCP options: AmazonProvidedDNS and the region's internal domain. */
-export const dhcpOptionsId = "dopt-0a1b2c3d4e5f60718";
 
 const filtersOf = (world: World): FilterTable<Vpc> => ({
   cidr: (vpc) => [vpc.cidrs[0]?.cidr],

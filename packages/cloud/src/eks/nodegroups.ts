@@ -6,11 +6,13 @@ import { randomUUID } from "node:crypto";
 import type { EksActions, Nodegroup as NodegroupOutput, Taint } from "@underlay/aws/generated/eks-types";
 import { nthAddress } from "@underlay/addr/cidr";
 import { profileIdOf, runInstances, terminateInstance, type Instance } from "../ec2/instances.ts";
-import { capacityOf, limitsOf, maxPods } from "../ec2/instance-types.ts";
+import { capacityOf, limitsOf, maxPods, maxPodsWithPrefixes } from "../ec2/instance-types.ts";
 import { ApiError } from "../protocol/api-error.ts";
 import type { OperationsOf } from "../protocol/service.ts";
 import type { World } from "../store/kinds.ts";
+import { findTemplate, requireVersion } from "../ec2/launch-templates.ts";
 import { ensureNodeEntry } from "./access-entries.ts";
+import { delegatesPrefixes } from "./addons.ts";
 import { findCluster, findNodegroup, pageOfNames, partArn, requireName } from "./arns.ts";
 import type { Cluster } from "./clusters.ts";
 import { recordUpdate, renderUpdate } from "./updates.ts";
@@ -47,6 +49,13 @@ export type Nodegroup = {
   readonly scaling: { readonly min: number; readonly max: number; readonly desired: number };
   readonly updateConfig: { readonly maxUnavailable?: number; readonly maxUnavailablePercentage?: number };
   readonly version: string;
+  readonly launchTemplate?: {
+    readonly id: string;
+    readonly name: string;
+    readonly version: string;
+    /** The node's own user data, base64; copied, since a template may go before its node group. */
+    readonly userData?: string;
+  };
   /** `eks-<name>-<uuid>`. */
   readonly autoScalingGroup: string;
   readonly createdAt: string;
@@ -73,6 +82,7 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
       "updateConfig",
       "capacityType",
       "version",
+      "launchTemplate",
     ],
     run(input) {
       const {
@@ -127,6 +137,7 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
         scaling: scalingFrom(input.scalingConfig, { min: 1, max: 2, desired: 2 }),
         updateConfig: updateConfigFrom(input.updateConfig),
         version: cluster.version,
+        ...launchTemplateFrom(world, input.launchTemplate),
         autoScalingGroup: `eks-${name}-${randomUUID()}`,
         createdAt: now,
         modifiedAt: now,
@@ -167,7 +178,6 @@ export const nodegroupOperations = (world: World, caCertificate: () => string): 
         status: "DELETING",
         modifiedAt: world.now().toISOString(),
       });
-      for (const instance of instancesOf(world, group)) terminateInstance(world, instance);
       return { nodegroup: render(world, deleting) };
     },
   },
@@ -247,7 +257,7 @@ function launchOne(world: World, group: Nodegroup, cluster: Cluster, caData: str
     imageId: nodeImage,
     instanceType,
     count: 1,
-    userData: Buffer.from(nodeConfig(group, cluster, instanceType, caData)).toString("base64"),
+    userData: userDataOf(nodeConfig(world, group, cluster, instanceType, caData), group.launchTemplate?.userData),
     metadataOptions: { httpTokens: "required", httpPutResponseHopLimit: 2 },
     role: {
       name: roleName,
@@ -256,13 +266,9 @@ function launchOne(world: World, group: Nodegroup, cluster: Cluster, caData: str
     },
     tags: {
       Name: `${cluster.id}-${group.name}-Node`,
-      "eks:cluster-name": cluster.id,
-      "eks:nodegroup-name": group.name,
+      ...nodegroupTags(group),
       "aws:eks:cluster-name": cluster.id,
       "aws:autoscaling:groupName": group.autoScalingGroup,
-      [`kubernetes.io/cluster/${cluster.id}`]: "owned",
-      [`k8s.io/cluster-autoscaler/${cluster.id}`]: "owned",
-      "k8s.io/cluster-autoscaler/enabled": "true",
     },
     eniTags: {
       "cluster.k8s.amazonaws.com/name": cluster.id,
@@ -273,6 +279,17 @@ function launchOne(world: World, group: Nodegroup, cluster: Cluster, caData: str
   });
 }
 
+/** The tags of the Auto Scaling group, which its instances carry too. */
+export function nodegroupTags({ clusterName, name }: Nodegroup): Record<string, string> {
+  return {
+    "eks:cluster-name": clusterName,
+    "eks:nodegroup-name": name,
+    [`kubernetes.io/cluster/${clusterName}`]: "owned",
+    [`k8s.io/cluster-autoscaler/${clusterName}`]: "owned",
+    "k8s.io/cluster-autoscaler/enabled": "true",
+  };
+}
+
 const taintEffects: Readonly<Record<string, string>> = {
   NO_SCHEDULE: "NoSchedule",
   NO_EXECUTE: "NoExecute",
@@ -280,7 +297,7 @@ const taintEffects: Readonly<Record<string, string>> = {
 };
 
 /** What the node reads from its user data (JSON, which is YAML too). */
-function nodeConfig(group: Nodegroup, cluster: Cluster, instanceType: string, caData: string): string {
+function nodeConfig(world: World, group: Nodegroup, cluster: Cluster, instanceType: string, caData: string): string {
   const labels = {
     "eks.amazonaws.com/nodegroup": group.name,
     "eks.amazonaws.com/nodegroup-image": nodeImage,
@@ -303,7 +320,10 @@ function nodeConfig(group: Nodegroup, cluster: Cluster, instanceType: string, ca
           cidr: cluster.serviceCidr,
         },
         kubelet: {
-          config: { maxPods: managedMaxPods(instanceType), clusterDNS: [nthAddress(cluster.serviceCidr, 10)] },
+          config: {
+            maxPods: managedMaxPods(instanceType, delegatesPrefixes(world, group.clusterName)),
+            clusterDNS: [nthAddress(cluster.serviceCidr, 10)],
+          },
           flags: [
             `--node-labels=${labelText.join(",")}`,
             ...(taintText.length === 0 ? [] : [`--register-with-taints=${taintText.join(",")}`]),
@@ -316,9 +336,62 @@ function nodeConfig(group: Nodegroup, cluster: Cluster, instanceType: string, ca
   );
 }
 
-/** The ENI formula, with the cap managed node groups apply: 110 up to 30 vCPUs, 250 above. */
-export function managedMaxPods(instanceType: string): number {
-  return Math.min(maxPods(instanceType), (capacityOf(instanceType)?.cpus ?? 2) <= 30 ? 110 : 250);
+/**
+ * EKS's own part first, the launch template's after it: a node merges them in this order, so a template may change what EKS
+ * says (`maxPods`). Both as parts of a MIME message, which is what EKS asks of a template's user data.
+ */
+export function userDataOf(config: string, template: string | undefined): string {
+  if (template === undefined) return Buffer.from(config).toString("base64");
+  const given = Buffer.from(template, "base64").toString("utf8");
+  const boundary = "//EKS-NODE-CONFIG//";
+  const part = (content: string) => `--${boundary}\r\nContent-Type: application/node.eks.aws\r\n\r\n${content}\r\n`;
+  const theirs = nodeConfigParts(given).map(part).join("");
+  const message = `MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="${boundary}"\r\n\r\n${part(config)}${theirs}--${boundary}--\r\n`;
+  return Buffer.from(message).toString("base64");
+}
+
+/** The NodeConfigs in a template's user data; shell scripts and cloud-init have nothing here that would run them. */
+function nodeConfigParts(text: string): string[] {
+  const boundary = /boundary="?([^"\s;]+)"?/i.exec(text)?.[1];
+  if (boundary === undefined) return [text.trim()];
+  return text
+    .split(`--${boundary}`)
+    .slice(1)
+    .filter((part) => !part.startsWith("--"))
+    .map((part) => {
+      const [, head = "", body = ""] = /^([\s\S]*?)\r?\n\r?\n([\s\S]*)$/.exec(part) ?? [];
+      if (!/content-type:\s*application\/node\.eks\.aws/i.test(head)) throw otherUserData();
+      return body.trim();
+    });
+}
+
+const otherUserData = () =>
+  new ApiError(
+    "InvalidRequestException",
+    "User data other than NodeConfig (application/node.eks.aws) in a launch template is not supported.",
+  );
+
+type TemplateInput = { name?: string | undefined; version?: string | undefined; id?: string | undefined } | undefined;
+
+function launchTemplateFrom(world: World, given: TemplateInput): Pick<Nodegroup, "launchTemplate"> {
+  if (given === undefined) return {};
+  const template = findTemplate(world, { LaunchTemplateId: given.id, LaunchTemplateName: given.name });
+  requireVersion(template, given.version ?? "$Default");
+  if (template.userData !== undefined) {
+    const text = Buffer.from(template.userData, "base64").toString("utf8");
+    for (const part of nodeConfigParts(text)) if (!/kind"?:\s*"?NodeConfig/.test(part)) throw otherUserData();
+  }
+  const { id, name, userData } = template;
+  return { launchTemplate: { id, name, version: "1", ...(userData === undefined ? {} : { userData }) } };
+}
+
+/**
+ * The ENI formula (with prefixes when the cluster's vpc-cni add-on is configured for them, as EKS works it out), with the cap
+ * managed node groups apply: 110 up to 30 vCPUs, 250 above.
+ */
+export function managedMaxPods(instanceType: string, prefixes = false): number {
+  const room = prefixes ? maxPodsWithPrefixes(instanceType) : maxPods(instanceType);
+  return Math.min(room, (capacityOf(instanceType)?.cpus ?? 2) <= 30 ? 110 : 250);
 }
 
 function requireType(type: string): void {
@@ -381,6 +454,15 @@ function render(world: World, group: Nodegroup): NodegroupOutput {
     instanceTypes: group.instanceTypes,
     subnets: group.subnetIds,
     amiType: group.amiType,
+    ...(group.launchTemplate === undefined
+      ? {}
+      : {
+          launchTemplate: {
+            name: group.launchTemplate.name,
+            version: group.launchTemplate.version,
+            id: group.launchTemplate.id,
+          },
+        }),
     nodeRole: group.nodeRole,
     labels: group.labels,
     taints: group.taints,

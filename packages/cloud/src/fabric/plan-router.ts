@@ -4,6 +4,7 @@
  *   prerouting raw     source check; mark = subnet of the arriving ENI
  *   prerouting dstnat  IGW: public → private
  *   routing            owned addresses (main table), else the subnet's table, else nothing
+ *   forward -10        network ACLs, when a subnet boundary is crossed (plan-acls.ts)
  *   forward 0          egress gate of the arriving ENI      each gate: established passes, then the groups, then drop
  *   forward 10         ingress gate of the leaving ENI
  *   postrouting srcnat IGW: private → public; no public address, no way out

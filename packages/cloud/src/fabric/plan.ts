@@ -5,6 +5,7 @@
  */
 import type { Item } from "./items.ts";
 import { planCluster } from "./plan-cluster.ts";
+import { planAcls } from "./plan-acls.ts";
 import { planEni } from "./plan-eni.ts";
 import { planInternet } from "./plan-internet.ts";
 import { planNatGateway } from "./plan-nat-gateway.ts";
@@ -94,6 +95,14 @@ export function planUnits(state: FabricState): Unit[] {
       // A rule may outlive the group it names: it matches nobody.
       const rules = group.rules.filter(({ peer }) => !("groupId" in peer) || lookup.groups.has(peer.groupId));
       return { id: group.groupId, basis: [group.vpcId, rules], items: () => planGroup(cid, { ...group, rules }) };
+    }),
+    ...state.vpcs.flatMap(({ vpcId }) => {
+      const subnets = state.subnets.filter((subnet) => subnet.vpcId === vpcId && subnet.acl !== undefined);
+      if (subnets.length === 0) return [];
+      const ids = new Set(subnets.map(({ subnetId }) => subnetId));
+      const enis = attached.filter(({ subnetId }) => ids.has(subnetId));
+      const basis = [subnets.map(({ number, acl }) => [number, acl]), enis.map((eni) => [eni.number, eni.subnetId])];
+      return [{ id: `acls of ${vpcId}`, basis, items: () => planAcls(cid, vpcId, subnets, enis) }];
     }),
     ...planPrefixLists(state),
     ...planGates(cid, attached),

@@ -43,6 +43,20 @@ export type FabricSubnet = {
   readonly availabilityZone: string;
   /** The table in force: the associated one, or the VPC's main table. */
   readonly routeTableId: string;
+  /** Entries of its network ACL; absent when it allows everything. */
+  readonly acl?: readonly FabricAclEntry[];
+};
+
+export type FabricAclEntry = {
+  readonly number: number;
+  readonly egress: boolean;
+  /** `-1` or a protocol number. */
+  readonly protocol: string;
+  readonly action: "allow" | "deny";
+  readonly cidr: string;
+  readonly ports?: { readonly from: number; readonly to: number };
+  /** -1 for all. */
+  readonly icmp?: { readonly type: number; readonly code: number };
 };
 
 /** Who holds the instance side of an ENI. */
@@ -228,6 +242,8 @@ export type RoleCredentials = {
 export interface CloudView {
   /** The state as of the last commit; cached, cheap to call per request. */
   state(): FabricState;
+  /** What IMDS shows: the same, or an older one while the fault imds-lag is set. */
+  metadataState?(): FabricState;
   /** Credentials of the instance's role, renewed before they expire; undefined without a role. */
   issueRoleCredentials(instanceId: string): RoleCredentials | undefined;
   /** The AWS API over HTTP (all services, routed by SigV4 scope): for plain and TLS listeners alike. */

@@ -12,7 +12,7 @@ import type { CloudView, FabricInstance, FabricState } from "../fabric/seam.ts";
 
 export type ImdsOptions = {
   readonly vpcId: string;
-  readonly view: Pick<CloudView, "state" | "issueRoleCredentials">;
+  readonly view: Pick<CloudView, "state" | "metadataState" | "issueRoleCredentials">;
   readonly tokens: Tokens;
 };
 
@@ -54,7 +54,10 @@ function answer({ vpcId, view, tokens }: ImdsOptions, request: IncomingMessage, 
   if (token === undefined ? required : typeof token !== "string" || !tokens.isValid(instance.instanceId, token)) {
     return refuse(response, 401);
   }
-  const text = readPath(path, state, instance, view);
+  const lagging = view.metadataState?.() ?? state;
+  // An instance younger than the lag knows itself: what lags is what changes about it.
+  const known = lagging.instances.some(({ instanceId }) => instanceId === instance.instanceId);
+  const text = readPath(path, known ? lagging : state, instance, view);
   if (text === undefined) return refuse(response, 404);
   const body = Buffer.from(text, path[1] === "user-data" ? "latin1" : "utf8");
   const type = path[1] === "user-data" ? "application/octet-stream" : "text/plain";

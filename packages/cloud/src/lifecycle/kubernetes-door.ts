@@ -5,17 +5,19 @@ import { join } from "node:path";
 
 type Door = { readonly server: URL; readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer };
 
-/** Sends one request without a body. Rejects while there is no kubeconfig yet or nobody listens. */
+/** Sends one request. Rejects while there is no kubeconfig yet or nobody listens. */
 export async function askApiServer(
   directory: string,
   path: string,
-  method: "GET" | "DELETE" = "GET",
+  method: "GET" | "DELETE" | "POST" | "PATCH" = "GET",
+  body?: { readonly type: string; readonly content: object },
 ): Promise<{ status: number; body: string }> {
+  const text = body === undefined ? undefined : JSON.stringify(body.content);
   const { server, ca, cert, key } = readDoor(join(directory, "admin.kubeconfig"));
   return new Promise((resolve, reject) => {
     const call = request(
       new URL(path, server),
-      { method, ca, cert, key, agent: false, timeout: 3000, headers: { accept: "application/json" } },
+      { method, ca, cert, key, agent: false, timeout: 3000, headers: headersOf(body?.type, text) },
       (response) => {
         const chunks: Buffer[] = [];
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -27,8 +29,13 @@ export async function askApiServer(
     );
     call.on("timeout", () => call.destroy(new Error(`no answer from ${server.host} within 3 s`)));
     call.on("error", reject);
-    call.end();
+    call.end(text);
   });
+}
+
+function headersOf(type: string | undefined, text: string | undefined): Record<string, string | number> {
+  if (type === undefined || text === undefined) return { accept: "application/json" };
+  return { accept: "application/json", "content-type": type, "content-length": Buffer.byteLength(text) };
 }
 
 /** The four values that matter; the file is JSON or YAML, written by our API server. */

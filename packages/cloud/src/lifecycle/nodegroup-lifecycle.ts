@@ -6,14 +6,17 @@
 import type { Log } from "@underlay/log/log";
 import { caData } from "../eks/eks.ts";
 import { fitToDesired, instancesOf, type Nodegroup, type NodegroupStatus } from "../eks/nodegroups.ts";
-import type { Instance } from "../ec2/instances.ts";
+import { terminateInstance, type Instance } from "../ec2/instances.ts";
 import type { Settings } from "../settings.ts";
 import type { World } from "../store/kinds.ts";
 import { directoryOf } from "./cluster-lifecycle.ts";
+import { drainNode } from "./drain.ts";
 import { askApiServer } from "./kubernetes-door.ts";
 import { startLoop, type ReconcileLoop } from "./reconcile-loop.ts";
 
 const pollMs = 250;
+/** As EKS: what a node still runs after that is ended with it. */
+const drainWithinMs = 15 * 60_000;
 /** As EKS: a group whose nodes have not joined by then has failed. */
 const joinWithinMs = 15 * 60_000;
 
@@ -34,6 +37,7 @@ export function startNodegroupLifecycle(options: { world: World; settings: Setti
     for (const group of world.store.all("nodegroup")) {
       const cluster = world.store.get("cluster", group.clusterName);
       if (group.status === "DELETING") {
+        await drainMembers(group);
         if (hasInstances(group)) waiting = true;
         else world.store.transaction(() => world.store.remove("nodegroup", group.id));
         continue;
@@ -99,6 +103,25 @@ export function startNodegroupLifecycle(options: { world: World; settings: Setti
     if (deleted?.status === 200)
       log.info("deleted the node of a terminated instance", { node: instance.privateDnsName, instanceId: instance.id });
     return deleted?.status === 200 || deleted?.status === 404;
+  }
+
+  /** Ends each member of a group that is being deleted once its node runs nothing more. */
+  async function drainMembers(group: Nodegroup): Promise<void> {
+    const late = world.now().getTime() - Date.parse(group.modifiedAt) > drainWithinMs;
+    const cluster = world.store.get("cluster", group.clusterName);
+    const members = instancesOf(world, group);
+    await Promise.all(
+      members.map(async (instance) => {
+        const skip = late || cluster?.status !== "ACTIVE";
+        const state = skip
+          ? "drained"
+          : await drainNode(directoryOf(settings, group.clusterName), instance.privateDnsName);
+        if (state === "drained")
+          world.store.transaction(
+            () => void terminateInstance(world, world.store.get("instance", instance.id) ?? instance),
+          );
+      }),
+    );
   }
 
   function hasInstances(group: Nodegroup): boolean {

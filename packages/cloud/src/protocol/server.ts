@@ -12,6 +12,7 @@ import { authenticate, readSignature, type KnownKey, type Principal, type Receiv
 import { authenticationError, renderError, unknownAction, unsupportedParameter, type Answer } from "./dialect.ts";
 import { parseForm, renderOutput } from "./query.ts";
 import { findRoute, parseRestInput } from "./rest-json.ts";
+import { connectionReset, type Trouble } from "../faults/faults.ts";
 import type { Operation, Service } from "./service.ts";
 import { toJson } from "@underlay/aws/rest-json-wire";
 
@@ -25,6 +26,10 @@ export type ServerOptions = {
   readonly settled: () => Promise<void>;
   /** Answers of calls with an idempotency token. */
   readonly tokens: TokenStore;
+  /** Faults to add, when any are set. */
+  readonly trouble?: Trouble;
+  /** Runs a read on the state as it was some milliseconds ago. */
+  readonly stale?: <T>(ms: number, work: () => T) => T;
   readonly log: Log;
 };
 
@@ -87,6 +92,7 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
       const contentType = form === "rest-json" ? "application/json" : "text/xml;charset=UTF-8";
       return { status, headers: { "content-type": contentType, "x-amzn-requestid": requestId }, body: text };
     } catch (error) {
+      if (error instanceof ApiError && error.code === connectionReset) message.socket.destroy();
       if (error instanceof ApiError) {
         options.log.info("refused", { call: label, code: error.code, reason: error.message });
         return renderError(form, error, requestId);
@@ -143,8 +149,13 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
     const run = () => operation.run(given as never, call);
     const status = table.operations[action]?.status ?? 200;
 
+    const troubled = { service: service.name, action, principal };
+    await options.trouble?.before(troubled);
     if (dryRun === true) throw dryRunOutcome(run, operation);
-    if (operation.reads) return { status, body: render(run()) };
+    if (operation.reads) {
+      const age = options.trouble?.staleness(troubled) ?? 0;
+      return { status, body: render(age > 0 && options.stale !== undefined ? options.stale(age, run) : run()) };
+    }
     const body = options.transaction(() => {
       const token = tokenMember === undefined ? undefined : given[tokenMember];
       if (typeof token !== "string" || token === "") return render(run());
@@ -158,6 +169,7 @@ export function createAwsHandler(options: ServerOptions): (request: IncomingMess
       return text;
     });
     await options.settled();
+    options.trouble?.after(troubled);
     return { status, body };
   }
 
@@ -238,6 +250,7 @@ function guessService(request: ReceivedRequest): string | undefined {
   const version = formPairs(request).find(([name]) => name === "Version")?.[1];
   if (version === "2016-11-15") return "ec2";
   if (version === "2011-06-15") return "sts";
+  if (version === "2011-01-01") return "autoscaling";
   return /^\/(clusters|addons|cluster-versions|access-policies|tags)(\/|$)/.test(request.path) ? "eks" : undefined;
 }
 

@@ -2,6 +2,8 @@
 import type { Address } from "../ec2/addresses.ts";
 import type { Instance } from "../ec2/instances.ts";
 import type { InternetGateway } from "../ec2/internet-gateways.ts";
+import type { LaunchTemplate } from "../ec2/launch-templates.ts";
+import type { NetworkAcl } from "../ec2/network-acls.ts";
 import type { NatGateway } from "../ec2/nat-gateways.ts";
 import type { Eni } from "../ec2/network-interfaces.ts";
 import type { PrefixList } from "../ec2/prefix-lists.ts";
@@ -14,6 +16,7 @@ import type { Addon } from "../eks/addons.ts";
 import type { Cluster } from "../eks/clusters.ts";
 import type { Nodegroup } from "../eks/nodegroups.ts";
 import type { Update } from "../eks/updates.ts";
+import type { Fault } from "../faults/faults.ts";
 import type { IssuedCredentials } from "../iam/role-credentials.ts";
 import type { Store } from "./store.ts";
 
@@ -29,12 +32,15 @@ export type Kinds = {
   "nat-gateway": NatGateway;
   address: Address;
   "prefix-list": PrefixList;
+  "network-acl": NetworkAcl;
+  "launch-template": LaunchTemplate;
   cluster: Cluster;
   nodegroup: Nodegroup;
   addon: Addon;
   "access-entry": AccessEntry;
   update: Update;
   credentials: IssuedCredentials;
+  fault: Fault;
   token: { id: string; hash: string; body: string; at: string };
 };
 
@@ -47,4 +53,6 @@ export type World = {
   readonly accountId: string;
   readonly zones: readonly string[];
   readonly now: () => Date;
+  /** How long an ENI takes to attach (a fault); 0 when absent. */
+  readonly attachMs?: () => number;
 };

@@ -18,6 +18,10 @@ export class Store<Kinds extends Record<string, Stored>> {
   readonly #counters = new Map<string, number>();
   readonly #write: { put: StatementSync; remove: StatementSync; counter: StatementSync };
   readonly #listeners = new Set<(changes: readonly StoreChange<keyof Kinds & string>[]) => void>();
+  /** What records were before they changed, newest last, while somebody wants to look back. */
+  readonly #history = new Map<string, Map<string, { at: number; before: Stored | undefined }[]>>();
+  #historyMs = 0;
+  #asOf: number | undefined;
   #open: { undo: Undo[]; changes: StoreChange<keyof Kinds & string>[] } | undefined;
 
   constructor(path: string) {
@@ -45,12 +49,31 @@ export class Store<Kinds extends Record<string, Stored>> {
   }
 
   get<K extends keyof Kinds & string>(kind: K, id: string): Kinds[K] | undefined {
-    return this.#of(kind).get(id) as Kinds[K] | undefined;
+    return this.#seen(kind, id, this.#of(kind).get(id)) as Kinds[K] | undefined;
   }
 
   /** All records of a kind, in the order they were created. */
   all<K extends keyof Kinds & string>(kind: K): Kinds[K][] {
-    return [...this.#of(kind).values()] as Kinds[K][];
+    if (this.#asOf === undefined) return [...this.#of(kind).values()] as Kinds[K][];
+    const ids = new Set([...this.#of(kind).keys(), ...(this.#history.get(kind)?.keys() ?? [])]);
+    return [...ids].flatMap((id) => this.get(kind, id) ?? []);
+  }
+
+  /** From now on old versions are kept for so long; 0: none are. */
+  keepHistory(ms: number): void {
+    this.#historyMs = ms;
+    if (ms === 0) this.#history.clear();
+  }
+
+  /** Runs synchronous reading `work` on the records as they were at `time` (milliseconds), as far as history was kept. */
+  asOf<T>(time: number, work: () => T): T {
+    const before = this.#asOf;
+    this.#asOf = time;
+    try {
+      return work();
+    } finally {
+      this.#asOf = before;
+    }
   }
 
   /** Adds or replaces. Records are values: change one by putting a new one. */
@@ -59,6 +82,7 @@ export class Store<Kinds extends Record<string, Stored>> {
     const records = this.#of(kind);
     const before = records.get(record.id);
     records.set(record.id, record);
+    this.#remember(kind, record.id, before, undo);
     undo.push(() => (before === undefined ? records.delete(record.id) : records.set(record.id, before)));
     this.#write.put.run(kind, record.id, JSON.stringify(record));
     changes.push({ kind, id: record.id });
@@ -69,7 +93,9 @@ export class Store<Kinds extends Record<string, Stored>> {
     const { undo, changes } = this.#transacting();
     const records = this.#of(kind);
     const before = [...records];
+    const gone = records.get(id);
     if (!records.delete(id)) return;
+    this.#remember(kind, id, gone, undo);
     undo.push(() => {
       // Put back in its old place: the order of creation is part of what lists answer.
       records.clear();
@@ -124,6 +150,27 @@ export class Store<Kinds extends Record<string, Stored>> {
     let records = this.#records.get(kind);
     if (records === undefined) this.#records.set(kind, (records = new Map()));
     return records;
+  }
+
+  /** The version in force at the time looked at: what the first later change replaced. */
+  #seen(kind: string, id: string, current: Stored | undefined): Stored | undefined {
+    const time = this.#asOf;
+    if (time === undefined) return current;
+    const change = this.#history
+      .get(kind)
+      ?.get(id)
+      ?.find(({ at }) => at > time);
+    return change === undefined ? current : change.before;
+  }
+
+  #remember(kind: string, id: string, before: Stored | undefined, undo: Undo[]): void {
+    if (this.#historyMs === 0) return;
+    let ofKind = this.#history.get(kind);
+    if (ofKind === undefined) this.#history.set(kind, (ofKind = new Map()));
+    const now = Date.now();
+    const kept = (ofKind.get(id) ?? []).filter(({ at }) => at > now - this.#historyMs);
+    ofKind.set(id, [...kept, { at: now, before }]);
+    undo.push(() => ofKind.set(id, kept));
   }
 
   #transacting() {
