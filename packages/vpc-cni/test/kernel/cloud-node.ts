@@ -146,6 +146,7 @@ export class CloudNode {
           UNDERLAY_PLUMBER_SOCKET: path.join(this.files, "plumber.sock"),
           UNDERLAY_TIME_SCALE: "10",
           CLUSTER_NAME: "test",
+          ENABLE_IPv4: "true",
           ...env,
         },
       },
@@ -179,6 +180,10 @@ export class CloudNode {
     createNetns(name);
     this.#pods.push(name);
     return name;
+  }
+
+  pods(): readonly string[] {
+    return this.#pods;
   }
 
   call(command: string, pod: string): Promise<Answer> {
