@@ -7,6 +7,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { isAwsError } from "@underlay/aws/aws-error";
 import { listNetns } from "@underlay/kernel/netns";
 import { findAdopted, spawnDetached } from "@underlay/kernel/processes";
+import { runtimeLabel } from "@underlay/node/kubelet/settings";
 import { UnderlayError } from "@underlay/log/underlay-error";
 import { createAuthority } from "@underlay/pki/authority";
 import { applyAddons } from "./addons.ts";
@@ -183,7 +184,7 @@ async function ensureNodeGroup(
       instanceTypes: [group.instanceType],
       nodeRole: `arn:aws:iam::${record.accountId}:role/${nodeRole}`,
       scalingConfig: { minSize: group.minSize, maxSize: group.maxSize, desiredSize: group.desiredCapacity },
-      labels: { ...group.labels },
+      labels: { ...group.labels, ...(group.containerRuntime === "containerd" ? { [runtimeLabel]: "containerd" } : {}) },
     });
   } catch (err) {
     if (!isAwsError(err, "ResourceInUseException")) throw err;
