@@ -112,6 +112,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
   disable_apparmor = true
+  # A machine without CAP_SYS_RESOURCE cannot give a process a lower score than its own.
+  restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/opt/cni/bin"
     conf_dir = "/etc/cni/net.d"
