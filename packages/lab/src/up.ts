@@ -7,7 +7,6 @@ import { existsSync, mkdirSync } from "node:fs";
 import { isAwsError } from "@underlay/aws/aws-error";
 import { listNetns } from "@underlay/kernel/netns";
 import { findAdopted, spawnDetached } from "@underlay/kernel/processes";
-import { runtimeLabel } from "@underlay/node/kubelet/settings";
 import { UnderlayError } from "@underlay/log/underlay-error";
 import { createAuthority } from "@underlay/pki/authority";
 import { applyAddons } from "./addons.ts";
@@ -166,6 +165,9 @@ async function ensureCluster(eks: Eks, record: ClusterRecord, plan: ClusterPlan,
     return cluster?.status === "ACTIVE" ? cluster : undefined;
   });
 }
+
+/** The kubelet reads it from its node labels (ARCHITECTURE.md, "user data"). */
+const runtimeLabel = "node.underlay.dev/container-runtime";
 
 async function ensureNodeGroup(
   eks: Eks,

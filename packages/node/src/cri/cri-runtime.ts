@@ -7,6 +7,7 @@
 import type { Pod } from "@underlay/kube/objects";
 import type { Log } from "@underlay/log/log";
 import type { ResolvedImage } from "@underlay/images/registry";
+import { execInPod, type Collected, type ExecTarget, type Running } from "../kubelet/exec-in-pod.ts";
 import type { Places } from "../kubelet/places.ts";
 import type { PodRuntime, Sandbox, SandboxRecord } from "../kubelet/runtime.ts";
 import type { ContainerState } from "../kubelet/shim-client.ts";
@@ -15,6 +16,7 @@ import { ensureContainerd, type ContainerdPlaces } from "./containerd.ts";
 import { CriClient, type CriSandbox as SandboxItem } from "./cri-client.ts";
 import { CriSandbox, statesOf } from "./cri-sandbox.ts";
 import { GrpcError, notFound, unavailable } from "./grpc-unix.ts";
+import { execAndCollect, execStream } from "./exec.ts";
 import { CriImages } from "./images.ts";
 
 const lookMs = 1000;
@@ -79,6 +81,19 @@ export class CriRuntime implements PodRuntime {
 
   findImage(reference: string): Promise<ResolvedImage> {
     return this.#images.find(reference);
+  }
+
+  /**
+   * Over the runtime's streaming server; but its WebSockets cannot say that the input has ended, so a program that reads to the end of
+   * its input is started in the container's namespaces from here.
+   */
+  exec(target: ExecTarget, argv: readonly string[], options: { tty: boolean; stdin: boolean }): Running {
+    if (options.stdin && !options.tty) return execInPod(this.#places.lua, target, argv, false);
+    return execStream(this.#cri, target.containerId, argv, options);
+  }
+
+  execAndCollect(target: ExecTarget, argv: readonly string[], timeoutMs: number): Promise<Collected> {
+    return execAndCollect(this.#cri, target.containerId, argv, timeoutMs);
   }
 
   async #sandbox(id: string, pod: Pod): Promise<Sandbox> {

@@ -523,6 +523,7 @@ export class PodWorker {
     const environ = readFileSync(`/proc/${running.pid}/environ`, "utf8");
     return {
       ...containerUser(this.pod, container, running.imageUser),
+      containerId: running.id,
       pid: running.pid,
       env: environ.split("\0").filter(Boolean),
       cwd: container.workingDir || running.imageWorkingDir || "/",
@@ -537,8 +538,8 @@ export class PodWorker {
     return {
       podIp: this.ips[0] ?? "127.0.0.1",
       container,
-      luaDir: this.#context.places.lua,
-      exec: () => this.execTarget(container.name),
+      exec: (argv: readonly string[], timeoutMs: number) =>
+        this.#context.runtime.execAndCollect(this.execTarget(container.name), argv, timeoutMs),
     };
   }
 

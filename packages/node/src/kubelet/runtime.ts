@@ -4,6 +4,7 @@
  */
 import type { Pod } from "@underlay/kube/objects";
 import type { ResolvedImage } from "@underlay/images/registry";
+import type { ExecTarget, Collected, Running } from "./exec-in-pod.ts";
 import type { ContainerState, ShimContainer } from "./shim-client.ts";
 
 export type SandboxRecord = {
@@ -56,5 +57,9 @@ export type PodRuntime = {
   listSandboxes(): Promise<SandboxRecord[]>;
   /** What is known of containers whose sandbox is gone. */
   lastStates(uid: string): Promise<ContainerState[]>;
+  /** Runs a program in a container that runs. */
+  exec(target: ExecTarget, argv: readonly string[], options: { readonly tty: boolean; readonly stdin: boolean }): Running;
+  /** Runs it to the end or the time limit and returns what it printed. */
+  execAndCollect(target: ExecTarget, argv: readonly string[], timeoutMs: number): Promise<Collected>;
   findImage(reference: string): Promise<ResolvedImage>;
 };

@@ -2,6 +2,7 @@
 import type { Pod } from "@underlay/kube/objects";
 import { resolveImage, type ResolvedImage } from "@underlay/images/registry";
 import type { Cni } from "./cni.ts";
+import { execAndCollect, execInPod, type Collected, type ExecTarget, type Running } from "./exec-in-pod.ts";
 import { shimDir, type Places } from "./places.ts";
 import type { PodRuntime, Sandbox, SandboxRecord } from "./runtime.ts";
 import { createSandbox, findSandbox, listSandboxes, removeSandbox } from "./sandbox.ts";
@@ -35,6 +36,14 @@ export class ShimRuntime implements PodRuntime {
 
   lastStates(uid: string): Promise<ContainerState[]> {
     return ShimClient.lastStates(shimDir(this.#places, uid));
+  }
+
+  exec(target: ExecTarget, argv: readonly string[], { tty }: { tty: boolean }): Running {
+    return execInPod(this.#places.lua, target, argv, tty);
+  }
+
+  execAndCollect(target: ExecTarget, argv: readonly string[], timeoutMs: number): Promise<Collected> {
+    return execAndCollect(this.#places.lua, target, argv, timeoutMs);
   }
 
   async findImage(reference: string): Promise<ResolvedImage> {

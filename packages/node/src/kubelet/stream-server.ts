@@ -6,7 +6,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
-import { execInPod } from "./exec-in-pod.ts";
 import type { Kubelet } from "./kubelet.ts";
 import type { PodWorker } from "./pod-worker.ts";
 import { parseRoute } from "./kubelet-route.ts";
@@ -50,7 +49,10 @@ function serveExec(
 ): void {
   const tty = flag(query, "tty");
   const wantsStdin = flag(query, "stdin", "input");
-  const running = execInPod(kubelet.context.places.lua, worker.execTarget(container), query.getAll("command"), tty);
+  const running = kubelet.context.runtime.exec(worker.execTarget(container), query.getAll("command"), {
+    tty,
+    stdin: wantsStdin,
+  });
   const timers = keepAlive(web);
   pipeOut(running.stdout, web, 1);
   pipeOut(running.stderr, web, 2);

@@ -77,6 +77,39 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     assert.equal(stream.text(1), "through\n");
   });
 
+  test("a terminal, a program that is not there, and attaching", async () => {
+    const terminal = await instance.open("client", "exec", new URLSearchParams([["stdin", "true"], ["stdout", "true"], ["tty", "true"], ["command", "sh"]]));
+    terminal.send(0, "test -t 0 && echo is-a-$((1+1))-tty; exit 4\n");
+    await terminal.closed;
+    assert.match(terminal.text(1), /is-a-2-tty/);
+    assert.match(terminal.text(3), /exit code 4/);
+    const missing = await instance.exec("client", ["no-such-program"]);
+    assert.match(missing.status.message ?? "", /exec: "no-such-program": executable file not found in \$PATH/);
+    await create("cat", { command: ["cat"], stdin: true });
+    await podWhen("cat", "ready", ready);
+    const attached = await instance.open("cat", "attach", new URLSearchParams([["stdin", "true"], ["stdout", "true"]]));
+    attached.send(0, "echoed\n");
+    await until("the echo", () => attached.text(1) === "echoed\n");
+    attached.close();
+    await instance.client.delete(pods, "cat", { ...inDefault, gracePeriodSeconds: 1 });
+    await gone("cat");
+  });
+
+  test("exec probes and hooks decide", async () => {
+    const probe = (file: string) => ({ exec: { command: ["test", "-e", file] }, periodSeconds: 1 });
+    await create("probed", {
+      command: sh("sleep 1; touch /tmp/ready; trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"),
+      readinessProbe: probe("/tmp/ready"),
+      lifecycle: { postStart: { exec: { command: ["touch", "/tmp/hooked"] } } },
+    });
+    const running = await podWhen("probed", "running", (p) => first(p)?.state?.running);
+    assert.equal(first(running)?.ready, false);
+    await podWhen("probed", "ready", ready);
+    assert.equal((await instance.exec("probed", ["ls", "/tmp/hooked"])).output, "/tmp/hooked\n");
+    await instance.client.delete(pods, "probed", { ...inDefault, gracePeriodSeconds: 2 });
+    await gone("probed");
+  });
+
   test("a built-in image's container has the node's programs", async () => {
     await create("tools", { image: "underlay.test/tools:1", command: sh("node=/opt/underlay/node_modules/node-linux-*/bin/node; $node -p 6*7; id -u"), securityContext: { runAsUser: 1000 } }, { restartPolicy: "Never" });
     await podWhen("tools", "to have succeeded", (p) => p.status?.phase === "Succeeded");
