@@ -9,7 +9,9 @@ const patienceMs = 5000;
 
 /** Every cgroup whose name begins with `prefix`, e.g. `/sys/fs/cgroup/memory/ul-ab12-i-0123`. */
 export function findCgroups(prefix: string, below = mountPoint): string[] {
-  return folders(below).flatMap((name) => (name.startsWith(prefix) ? [join(below, name)] : findCgroups(prefix, join(below, name))));
+  return folders(below).flatMap((name) =>
+    name.startsWith(prefix) ? [join(below, name)] : findCgroups(prefix, join(below, name)),
+  );
 }
 
 /** Removes them with all below; throws what is still in use after five seconds. */

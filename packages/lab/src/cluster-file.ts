@@ -66,7 +66,9 @@ export const defaultPlan: ClusterPlan = {
 
 /** The plan with one runtime for every node group; without one, as it is. */
 export function withRuntime(plan: ClusterPlan, runtime: ContainerRuntime | undefined): ClusterPlan {
-  return runtime === undefined ? plan : { ...plan, nodeGroups: plan.nodeGroups.map((group) => ({ ...group, containerRuntime: runtime })) };
+  return runtime === undefined
+    ? plan
+    : { ...plan, nodeGroups: plan.nodeGroups.map((group) => ({ ...group, containerRuntime: runtime })) };
 }
 
 /** Reads a cluster file's text. Throws `BadClusterFile` naming the field path. */

@@ -14,7 +14,9 @@ const cpuPeriod = 100_000;
 
 export function sandboxConfig(pod: Pod, places: Places, attempt: number): PodSandboxConfig {
   const { name = "", namespace = "", uid = "" } = pod.metadata;
-  const annotations = Object.entries(pod.metadata.annotations ?? {}).filter(([key]) => /^kubernetes\.io\/(in|e)gress-bandwidth$/.test(key));
+  const annotations = Object.entries(pod.metadata.annotations ?? {}).filter(([key]) =>
+    /^kubernetes\.io\/(in|e)gress-bandwidth$/.test(key),
+  );
   return {
     metadata: { name, namespace, uid, attempt },
     hostname: pod.spec?.hostNetwork ? "" : podHostname(pod),
@@ -33,7 +35,9 @@ export function sandboxConfig(pod: Pod, places: Places, attempt: number): PodSan
         namespaceOptions: namespaces(pod),
         privileged: (pod.spec?.containers ?? []).some((container) => container.securityContext?.privileged),
       },
-      sysctls: Object.fromEntries((pod.spec?.securityContext?.sysctls ?? []).map(({ name: key, value }) => [key, value])),
+      sysctls: Object.fromEntries(
+        (pod.spec?.securityContext?.sysctls ?? []).map(({ name: key, value }) => [key, value]),
+      ),
     },
   };
 }
@@ -43,14 +47,23 @@ export function containerConfig(
   spec: ShimContainer,
   image: { readonly reference: string; readonly mounts: readonly { source: string; target: string }[] },
 ): ContainerConfig {
-  const wanted = pod.spec?.containers?.find(({ name }) => name === spec.name) ?? pod.spec?.initContainers?.find(({ name }) => name === spec.name);
-  const propagation = { None: "PROPAGATION_PRIVATE", HostToContainer: "PROPAGATION_HOST_TO_CONTAINER", Bidirectional: "PROPAGATION_BIDIRECTIONAL" };
+  const wanted =
+    pod.spec?.containers?.find(({ name }) => name === spec.name) ??
+    pod.spec?.initContainers?.find(({ name }) => name === spec.name);
+  const propagation = {
+    None: "PROPAGATION_PRIVATE",
+    HostToContainer: "PROPAGATION_HOST_TO_CONTAINER",
+    Bidirectional: "PROPAGATION_BIDIRECTIONAL",
+  };
   return {
     metadata: { name: spec.name, attempt: spec.attempt },
     image: { image: image.reference },
     command: spec.argv,
     workingDir: spec.cwd,
-    envs: spec.env.map((entry) => ({ key: entry.slice(0, entry.indexOf("=")), value: entry.slice(entry.indexOf("=") + 1) })),
+    envs: spec.env.map((entry) => ({
+      key: entry.slice(0, entry.indexOf("=")),
+      value: entry.slice(entry.indexOf("=") + 1),
+    })),
     mounts: [
       ...image.mounts.map(({ source, target }) => ({ hostPath: source, containerPath: target, readonly: true })),
       ...spec.mounts.map((mount) => ({
@@ -68,9 +81,14 @@ export function containerConfig(
     linux: {
       resources: resources(wanted?.resources),
       securityContext: {
-        ...(spec.capabilities ? { capabilities: { addCapabilities: spec.capabilities.map(capabilityName), dropCapabilities: ["ALL"] } } : {}),
+        ...(spec.capabilities
+          ? { capabilities: { addCapabilities: spec.capabilities.map(capabilityName), dropCapabilities: ["ALL"] } }
+          : {}),
         ...(spec.privileged ? { privileged: true } : {}),
-        namespaceOptions: { ...namespaces(pod), ...(spec.sharePid && !pod.spec?.hostPID ? { pid: "POD" as const } : {}) },
+        namespaceOptions: {
+          ...namespaces(pod),
+          ...(spec.sharePid && !pod.spec?.hostPID ? { pid: "POD" as const } : {}),
+        },
         runAsUser: { value: spec.uid },
         runAsGroup: { value: spec.gid },
         ...(spec.readOnlyRoot ? { readonlyRootfs: true } : {}),
@@ -103,7 +121,9 @@ export function resources(
   const memoryLimit = of?.limits?.["memory"];
   return {
     cpuShares: requested ? Math.max(2, Math.round((quantityMilli(requested) * 1024) / 1000)) : 2,
-    ...(cpuLimit ? { cpuPeriod, cpuQuota: Math.max(1000, Math.round((quantityMilli(cpuLimit) * cpuPeriod) / 1000)) } : {}),
+    ...(cpuLimit
+      ? { cpuPeriod, cpuQuota: Math.max(1000, Math.round((quantityMilli(cpuLimit) * cpuPeriod) / 1000)) }
+      : {}),
     ...(memoryLimit ? { memoryLimitInBytes: quantityValue(memoryLimit) } : {}),
   };
 }

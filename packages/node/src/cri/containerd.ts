@@ -53,9 +53,13 @@ export async function ensureContainerd({ places, cri, skeleton, region, log, sig
     start(places);
     while (!(await answers(cri))) {
       if (signal.aborted || Date.now() > begunAt + startMs)
-        throw new UnderlayError("ContainerdNotReady", `Cannot start containerd: ${places.socket} does not answer after ${startMs / 1000} s`, {
-          hint: `Its log on the node: ${places.log}`,
-        });
+        throw new UnderlayError(
+          "ContainerdNotReady",
+          `Cannot start containerd: ${places.socket} does not answer after ${startMs / 1000} s`,
+          {
+            hint: `Its log on the node: ${places.log}`,
+          },
+        );
       await sleep(50);
     }
     log.info("started containerd", { tookMs: Date.now() - begunAt });
@@ -77,14 +81,23 @@ function start(places: ContainerdPlaces): void {
   mkdirSync(dirname(places.config), { recursive: true });
   writeFileSync(places.config, containerdConfig(places));
   const out = openSync(places.log, "a");
-  const child = spawn(places.startScript, [places.cgroup, places.config], { detached: true, stdio: ["ignore", out, out] });
+  const child = spawn(places.startScript, [places.cgroup, places.config], {
+    detached: true,
+    stdio: ["ignore", out, out],
+  });
   closeSync(out);
   child.on("error", () => {}); // heard of by the wait for its socket
   child.unref();
 }
 
 /** The node's own images, once; a node that boots again has them in containerd's store. */
-async function importImages(places: ContainerdPlaces, cri: CriClient, skeleton: string, region: string, log: Log): Promise<void> {
+async function importImages(
+  places: ContainerdPlaces,
+  cri: CriClient,
+  skeleton: string,
+  region: string,
+  log: Log,
+): Promise<void> {
   const { image } = await cri.call("ImageStatus", { image: { image: pauseImage } });
   if (image) return;
   const begunAt = Date.now();

@@ -7,7 +7,12 @@ type Labels = Record<string, string>;
 export type NamespaceMode = "POD" | "CONTAINER" | "NODE";
 
 export type PodSandboxConfig = {
-  readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string; readonly attempt: number };
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly namespace: string;
+    readonly attempt: number;
+  };
   readonly hostname: string;
   readonly logDirectory: string;
   readonly portMappings: readonly { protocol: string; containerPort: number; hostPort: number; hostIp?: string }[];
@@ -36,7 +41,13 @@ export type ContainerConfig = {
   readonly stdinOnce?: boolean;
   readonly tty?: boolean;
   readonly linux: {
-    readonly resources: { cpuPeriod?: number; cpuQuota?: number; cpuShares?: number; memoryLimitInBytes?: number; oomScoreAdj?: number };
+    readonly resources: {
+      cpuPeriod?: number;
+      cpuQuota?: number;
+      cpuShares?: number;
+      memoryLimitInBytes?: number;
+      oomScoreAdj?: number;
+    };
     readonly securityContext: {
       readonly capabilities?: { addCapabilities: readonly string[]; dropCapabilities: readonly string[] };
       readonly privileged?: boolean;
@@ -111,7 +122,12 @@ export class CriClient {
     const answerType = this.#types.lookupType(`runtime.v1.${answerName}`);
     const body = requestType.encode(requestType.fromObject(request)).finish();
     const answer = await this.#grpc.unary(`/runtime.v1.${service}/${method}`, body, options);
-    return answerType.toObject(answerType.decode(answer), { longs: Number, enums: String, bytes: Buffer as never, objects: true }) as Answer<M>;
+    return answerType.toObject(answerType.decode(answer), {
+      longs: Number,
+      enums: String,
+      bytes: Buffer as never,
+      objects: true,
+    }) as Answer<M>;
   }
 
   /** Calls `each` whenever a task or container of the runtime changed (containerd's own event service; what changed is not read). */

@@ -37,7 +37,13 @@ export class CriRuntime implements PodRuntime {
   }
 
   /** Starts containerd (or finds it running) and keeps it so until `signal`; containerd itself stays. */
-  static async open(of: { places: Places; containerd: ContainerdPlaces; region: string; log: Log; signal: AbortSignal }): Promise<CriRuntime> {
+  static async open(of: {
+    places: Places;
+    containerd: ContainerdPlaces;
+    region: string;
+    log: Log;
+    signal: AbortSignal;
+  }): Promise<CriRuntime> {
     const { places, containerd, region, log, signal } = of;
     const cri = new CriClient(containerd.socket);
     const ensure = () => ensureContainerd({ places: containerd, cri, skeleton: places.skeleton, region, log, signal });
@@ -72,7 +78,13 @@ export class CriRuntime implements PodRuntime {
   }
 
   async listSandboxes(): Promise<SandboxRecord[]> {
-    return (await this.#list()).map(({ id, metadata }) => ({ id, ips: [], uid: metadata.uid, namespace: metadata.namespace, name: metadata.name }));
+    return (await this.#list()).map(({ id, metadata }) => ({
+      id,
+      ips: [],
+      uid: metadata.uid,
+      namespace: metadata.namespace,
+      name: metadata.name,
+    }));
   }
 
   lastStates(uid: string): Promise<ContainerState[]> {
@@ -99,9 +111,17 @@ export class CriRuntime implements PodRuntime {
   async #sandbox(id: string, pod: Pod): Promise<Sandbox> {
     const { status, info } = await this.#cri.call("PodSandboxStatus", { podSandboxId: id, verbose: true });
     const { name = "", namespace = "", uid = "" } = pod.metadata;
-    const ips = [status.network?.ip, ...(status.network?.additionalIps ?? []).map(({ ip }) => ip)].filter((ip) => ip !== undefined && ip !== "") as string[];
+    const ips = [status.network?.ip, ...(status.network?.additionalIps ?? []).map(({ ip }) => ip)].filter(
+      (ip) => ip !== undefined && ip !== "",
+    ) as string[];
     const netns = netnsOf(info["info"]);
-    const shim = new CriSandbox({ id, cri: this.#cri, images: this.#images, pod, config: sandboxConfig(pod, this.#places, 0) });
+    const shim = new CriSandbox({
+      id,
+      cri: this.#cri,
+      images: this.#images,
+      pod,
+      config: sandboxConfig(pod, this.#places, 0),
+    });
     this.#sandboxes.set(id, shim);
     const containers = await statesOf(this.#cri, { podSandboxId: id });
     const hostNetwork = pod.spec?.hostNetwork === true;
@@ -122,7 +142,8 @@ export class CriRuntime implements PodRuntime {
       } catch (err) {
         log.warn("cannot look at the runtime", { err });
         const gone = err instanceof GrpcError && err.grpcStatus === unavailable;
-        if (gone) await ensure().catch((failure: unknown) => log.warn("cannot start containerd again", { err: failure }));
+        if (gone)
+          await ensure().catch((failure: unknown) => log.warn("cannot start containerd again", { err: failure }));
       }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, lookMs);
@@ -144,7 +165,9 @@ export class CriRuntime implements PodRuntime {
     const [sandboxes, { containers = [] }] = await Promise.all([this.#list(), this.#cri.call("ListContainers", {})]);
     const ready = new Set(sandboxes.filter(({ state }) => state !== "SANDBOX_NOTREADY").map(({ id }) => id));
     for (const sandbox of known) {
-      const alive = containers.filter(({ podSandboxId, state }) => podSandboxId === sandbox.id && state === "CONTAINER_RUNNING").map(({ id }) => id);
+      const alive = containers
+        .filter(({ podSandboxId, state }) => podSandboxId === sandbox.id && state === "CONTAINER_RUNNING")
+        .map(({ id }) => id);
       if (!ready.has(sandbox.id)) this.#sandboxes.delete(sandbox.id);
       await sandbox.seen(ready.has(sandbox.id) ? new Set(alive) : undefined);
     }
@@ -153,6 +176,8 @@ export class CriRuntime implements PodRuntime {
 
 function netnsOf(info: string | undefined): string | undefined {
   if (!info) return undefined;
-  const { runtimeSpec } = JSON.parse(info) as { runtimeSpec?: { linux?: { namespaces?: { type: string; path?: string }[] } } };
+  const { runtimeSpec } = JSON.parse(info) as {
+    runtimeSpec?: { linux?: { namespaces?: { type: string; path?: string }[] } };
+  };
   return runtimeSpec?.linux?.namespaces?.find(({ type }) => type === "network")?.path;
 }

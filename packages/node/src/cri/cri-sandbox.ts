@@ -36,7 +36,11 @@ export class CriSandbox implements PodProcesses {
       const mounts = await this.#images.mountsOf(spec.image);
       await this.#removeOlder(spec);
       const config = containerConfig(this.#pod, spec, { reference: spec.image, mounts });
-      const { containerId } = await this.#cri.call("CreateContainer", { podSandboxId: this.id, config, sandboxConfig: this.#config });
+      const { containerId } = await this.#cri.call("CreateContainer", {
+        podSandboxId: this.id,
+        config,
+        sandboxConfig: this.#config,
+      });
       await this.#cri.call("StartContainer", { containerId });
       this.#running.add(containerId);
       return { ok: true, state: await stateOf(this.#cri, containerId) };
@@ -91,14 +95,19 @@ export class CriSandbox implements PodProcesses {
   }
 
   attach(id: string, tty: boolean): AttachedStreams {
-    return attachStreams(this.#cri.call("Attach", { containerId: id, stdin: true, tty, stdout: true, stderr: !tty }).then(({ url }) => url));
+    return attachStreams(
+      this.#cri
+        .call("Attach", { containerId: id, stdin: true, tty, stdout: true, stderr: !tty })
+        .then(({ url }) => url),
+    );
   }
 
   /** Of the runs before, the last is kept for its log's sake and its exit code. */
   async #removeOlder(spec: ShimContainer): Promise<void> {
     const { containers = [] } = await this.#cri.call("ListContainers", { filter: { podSandboxId: this.id } });
     for (const { id, metadata } of containers)
-      if (metadata.name === spec.name && (metadata.attempt ?? 0) < spec.attempt - 1) await this.#cri.call("RemoveContainer", { containerId: id });
+      if (metadata.name === spec.name && (metadata.attempt ?? 0) < spec.attempt - 1)
+        await this.#cri.call("RemoveContainer", { containerId: id });
   }
 }
 

@@ -9,12 +9,25 @@ const deadlineExceeded = 4;
 /** As a shell says it of a program that could not be run. */
 const notStarted = 126;
 
-export async function execAndCollect(cri: CriClient, containerId: string, argv: readonly string[], timeoutMs: number): Promise<Collected> {
+export async function execAndCollect(
+  cri: CriClient,
+  containerId: string,
+  argv: readonly string[],
+  timeoutMs: number,
+): Promise<Collected> {
   // The runtime knows whole seconds and kills at the limit; a call without an answer must not outlive it by much.
   const timeout = Math.ceil(timeoutMs / 1000);
   try {
-    const { stdout, stderr, exitCode = 0 } = await cri.call("ExecSync", { containerId, cmd: argv, timeout }, { timeoutMs: timeout * 1000 + 2000 });
-    return { code: exitCode, output: `${stdout?.toString("utf8") ?? ""}${stderr?.toString("utf8") ?? ""}`, timedOut: false };
+    const {
+      stdout,
+      stderr,
+      exitCode = 0,
+    } = await cri.call("ExecSync", { containerId, cmd: argv, timeout }, { timeoutMs: timeout * 1000 + 2000 });
+    return {
+      code: exitCode,
+      output: `${stdout?.toString("utf8") ?? ""}${stderr?.toString("utf8") ?? ""}`,
+      timedOut: false,
+    };
   } catch (err) {
     if (!(err instanceof GrpcError)) throw err;
     if (err.grpcStatus === deadlineExceeded) return { code: 137, output: "", timedOut: true };
@@ -22,7 +35,12 @@ export async function execAndCollect(cri: CriClient, containerId: string, argv: 
   }
 }
 
-export function execStream(cri: CriClient, containerId: string, argv: readonly string[], { tty, stdin }: { tty: boolean; stdin: boolean }): Running {
+export function execStream(
+  cri: CriClient,
+  containerId: string,
+  argv: readonly string[],
+  { tty, stdin }: { tty: boolean; stdin: boolean },
+): Running {
   const request = { containerId, cmd: argv, tty, stdin, stdout: true, stderr: !tty };
   const stream = openStream(cri.call("Exec", request).then(({ url }) => url));
   const [input, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
@@ -43,7 +61,8 @@ export function execStream(cri: CriClient, containerId: string, argv: readonly s
     stdin: input,
     stdout,
     stderr,
-    resize: (width, height) => stream.send(channels.resize, Buffer.from(JSON.stringify({ Width: width, Height: height }))),
+    resize: (width, height) =>
+      stream.send(channels.resize, Buffer.from(JSON.stringify({ Width: width, Height: height }))),
     kill: () => stream.close(),
     done: closed.then(() => result ?? { code: 137 }),
   };
@@ -51,7 +70,12 @@ export function execStream(cri: CriClient, containerId: string, argv: readonly s
 
 /** The `Status` object at the end of a stream. */
 export function resultOf(text: string): { code: number; error?: string } {
-  const status = JSON.parse(text) as { status?: string; reason?: string; message?: string; details?: { causes?: { reason?: string; message?: string }[] } };
+  const status = JSON.parse(text) as {
+    status?: string;
+    reason?: string;
+    message?: string;
+    details?: { causes?: { reason?: string; message?: string }[] };
+  };
   if (status.status === "Success") return { code: 0 };
   const code = status.details?.causes?.find(({ reason }) => reason === "ExitCode")?.message;
   return code === undefined ? { code: notStarted, error: whyNotStarted(status.message ?? "") } : { code: Number(code) };

@@ -27,7 +27,9 @@ export class GrpcUnix {
 
   unary(method: string, request: Uint8Array, options: CallOptions = {}): Promise<Buffer> {
     const parts: Buffer[] = [];
-    return this.#call(method, request, options, (message) => parts.push(message)).then(() => parts[0] ?? Buffer.alloc(0));
+    return this.#call(method, request, options, (message) => parts.push(message)).then(
+      () => parts[0] ?? Buffer.alloc(0),
+    );
   }
 
   /** Resolves when the stream ends, rejects when it breaks. */
@@ -39,11 +41,24 @@ export class GrpcUnix {
     this.#session?.destroy();
   }
 
-  #call(method: string, request: Uint8Array, { signal, timeoutMs = 120_000 }: CallOptions, each: (message: Buffer) => void): Promise<void> {
+  #call(
+    method: string,
+    request: Uint8Array,
+    { signal, timeoutMs = 120_000 }: CallOptions,
+    each: (message: Buffer) => void,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(new GrpcError(1, `${method} was called off`));
-      const stream = this.#open().request({ ":method": "POST", ":path": method, "content-type": "application/grpc", te: "trailers" });
-      const timer = timeoutMs > 0 ? setTimeout(() => finish(new GrpcError(4, `${method} gave no answer in ${timeoutMs / 1000} s`)), timeoutMs) : undefined;
+      const stream = this.#open().request({
+        ":method": "POST",
+        ":path": method,
+        "content-type": "application/grpc",
+        te: "trailers",
+      });
+      const timer =
+        timeoutMs > 0
+          ? setTimeout(() => finish(new GrpcError(4, `${method} gave no answer in ${timeoutMs / 1000} s`)), timeoutMs)
+          : undefined;
       const callOff = () => finish(new GrpcError(1, `${method} was called off`));
       signal?.addEventListener("abort", callOff, { once: true });
       let done = false;
@@ -67,7 +82,12 @@ export class GrpcUnix {
       stream.on("error", (err) => finish(new GrpcError(unavailable, `Cannot reach ${this.#path}: ${err.message}`)));
       stream.on("close", () => {
         if (status?.[0] === 0) finish();
-        else finish(status ? new GrpcError(...status) : new GrpcError(unavailable, `Cannot reach ${this.#path}: the connection ended`));
+        else
+          finish(
+            status
+              ? new GrpcError(...status)
+              : new GrpcError(unavailable, `Cannot reach ${this.#path}: the connection ended`),
+          );
       });
       stream.end(frame(request));
     });

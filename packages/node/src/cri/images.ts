@@ -31,7 +31,12 @@ export class CriImages {
   async find(reference: string): Promise<ResolvedImage> {
     const found = await this.#look(reference);
     if (!found) return { ok: false, message: await this.#notFound(reference) };
-    return { ok: true, reference: found.reference, imageId: found.id, image: imageOf(canonicalRepository(reference), found.config) };
+    return {
+      ok: true,
+      reference: found.reference,
+      imageId: found.id,
+      image: imageOf(canonicalRepository(reference), found.config),
+    };
   }
 
   /** What a built-in image's containers get mounted from the node. */
@@ -49,7 +54,8 @@ export class CriImages {
     if (exact) return exact;
     if (reference.includes("@")) return undefined;
     const found = await this.#status(`${canonicalRepository(reference)}:latest`);
-    const builtIn = found?.config.Labels?.[mountsLabel] !== undefined || canonicalRepository(reference) === "registry.k8s.io/pause";
+    const builtIn =
+      found?.config.Labels?.[mountsLabel] !== undefined || canonicalRepository(reference) === "registry.k8s.io/pause";
     return builtIn ? found : undefined;
   }
 
@@ -81,7 +87,9 @@ function imageOf(repository: string, config: Config): Image {
     repository,
     entrypoint: config.Entrypoint ?? [],
     cmd: config.Cmd ?? [],
-    env: Object.fromEntries((config.Env ?? []).map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)])),
+    env: Object.fromEntries(
+      (config.Env ?? []).map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
+    ),
     ...(uid && /^\d+$/.test(uid) ? { user: { uid: Number(uid), gid: Number(gid ?? 0) || 0 } } : {}),
     workingDir: config.WorkingDir || "/",
     usrLayers: [],

@@ -40,14 +40,24 @@ export function ociArchive(images: readonly OciImage[], architecture: "amd64" | 
   const manifests = images.flatMap(({ names, layers, config }) => {
     for (const one of layers) blobs.set(one.digest, one.blob);
     const described = add(
-      json({ architecture, os: "linux", config, rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) }, history: layers.map(() => ({ created_by: "underlay" })) }),
+      json({
+        architecture,
+        os: "linux",
+        config,
+        rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) },
+        history: layers.map(() => ({ created_by: "underlay" })),
+      }),
     );
     const manifest = add(
       json({
         schemaVersion: 2,
         mediaType: "application/vnd.oci.image.manifest.v1+json",
         config: { mediaType: "application/vnd.oci.image.config.v1+json", ...described },
-        layers: layers.map(({ digest, blob }) => ({ mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest, size: blob.length })),
+        layers: layers.map(({ digest, blob }) => ({
+          mediaType: "application/vnd.oci.image.layer.v1.tar+gzip",
+          digest,
+          size: blob.length,
+        })),
       }),
     );
     return names.map((name) => ({

@@ -60,7 +60,8 @@ export function attachStreams(url: Promise<string>): AttachedStreams {
     write: (data) => stream.send(channels.stdin, data),
     // This protocol cannot end the input alone; the container keeps it open until the attachment goes.
     endInput: () => {},
-    resize: (width, height) => stream.send(channels.resize, Buffer.from(JSON.stringify({ Width: width, Height: height }))),
+    resize: (width, height) =>
+      stream.send(channels.resize, Buffer.from(JSON.stringify({ Width: width, Height: height }))),
     close: () => stream.close(),
   };
 }

@@ -8,7 +8,11 @@ export type TarEntry = {
   readonly mode?: number;
   readonly uid?: number;
   readonly gid?: number;
-} & ({ readonly type: "directory" } | { readonly type: "link"; readonly to: string } | { readonly type: "file"; readonly data: Buffer });
+} & (
+  | { readonly type: "directory" }
+  | { readonly type: "link"; readonly to: string }
+  | { readonly type: "file"; readonly data: Buffer }
+);
 
 /** A folder of the machine as entries below `into`; sockets, devices and pipes are left out. */
 export function folderEntries(folder: string, into = ""): TarEntry[] {
@@ -33,7 +37,14 @@ export function tar(entries: readonly TarEntry[]): Buffer {
     return [
       ...(Buffer.byteLength(path) > 100 ? longName("L", path) : []),
       ...(Buffer.byteLength(link) > 100 ? longName("K", link) : []),
-      header(path, { kind: kinds[entry.type], link, size: data.length, mode: entry.mode ?? defaultModes[entry.type], uid: entry.uid ?? 0, gid: entry.gid ?? 0 }),
+      header(path, {
+        kind: kinds[entry.type],
+        link,
+        size: data.length,
+        mode: entry.mode ?? defaultModes[entry.type],
+        uid: entry.uid ?? 0,
+        gid: entry.gid ?? 0,
+      }),
       ...padded(data),
     ];
   });
@@ -52,9 +63,13 @@ function padded(data: Buffer): Buffer[] {
   return data.length === 0 ? [] : [data, Buffer.alloc((512 - (data.length % 512)) % 512)];
 }
 
-function header(path: string, of: { kind: string; link: string; size: number; mode: number; uid: number; gid: number }): Buffer {
+function header(
+  path: string,
+  of: { kind: string; link: string; size: number; mode: number; uid: number; gid: number },
+): Buffer {
   const block = Buffer.alloc(512);
-  const octal = (value: number, at: number, length: number) => block.write(`${value.toString(8).padStart(length - 1, "0")}\0`, at);
+  const octal = (value: number, at: number, length: number) =>
+    block.write(`${value.toString(8).padStart(length - 1, "0")}\0`, at);
   block.write(path.slice(0, 100), 0);
   octal(of.mode, 100, 8);
   octal(of.uid, 108, 8);

@@ -151,9 +151,9 @@ export class Kubelet {
     for (const record of sandboxes) {
       if (this.workers.has(record.uid)) continue;
       log.info("removing sandbox without pod", { pod: `${record.namespace}/${record.name}` });
-      await runtime.removeSandbox(record.uid).catch((err: unknown) =>
-        log.warn("cannot remove sandbox", { pod: `${record.namespace}/${record.name}`, err }),
-      );
+      await runtime
+        .removeSandbox(record.uid)
+        .catch((err: unknown) => log.warn("cannot remove sandbox", { pod: `${record.namespace}/${record.name}`, err }));
       await rm(podLogDir(places, record), { recursive: true, force: true });
     }
     for (const uid of await readdir(places.pods)) {

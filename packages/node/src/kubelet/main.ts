@@ -34,7 +34,13 @@ async function openRuntime() {
   const { standardContainerdPlaces } = await import("../cri/containerd.ts");
   // Named by whoever booted the instance, so that it can be removed with it.
   const containerd = standardContainerdPlaces(process.env["UNDERLAY_CGROUP"] ?? `ul-${given.settings.instanceId}`);
-  return CriRuntime.open({ places: standardPlaces, containerd, region: given.settings.region, log, signal: stop.signal });
+  return CriRuntime.open({
+    places: standardPlaces,
+    containerd,
+    region: given.settings.region,
+    log,
+    signal: stop.signal,
+  });
 }
 
 /** A burst of pods leaves a heap that V8 keeps for the next one; a node has many small programs, so it is given back once a minute. */

@@ -106,7 +106,11 @@ function containerStatus(
   if (record?.waiting) {
     // While a container waits for its next start, the run that ended is its last state.
     const last = record.ended ?? record.previous;
-    return { ...base, lastState: last ? { terminated: terminated(last, input.runtime) } : {}, state: { waiting: record.waiting } };
+    return {
+      ...base,
+      lastState: last ? { terminated: terminated(last, input.runtime) } : {},
+      state: { waiting: record.waiting },
+    };
   }
   if (record?.ended) return { ...base, state: { terminated: terminated(record.ended, input.runtime) } };
   const initsPending = !init && !input.initialized && (input.pod.spec?.initContainers ?? []).length > 0;

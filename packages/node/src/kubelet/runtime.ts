@@ -58,7 +58,11 @@ export type PodRuntime = {
   /** What is known of containers whose sandbox is gone. */
   lastStates(uid: string): Promise<ContainerState[]>;
   /** Runs a program in a container that runs. */
-  exec(target: ExecTarget, argv: readonly string[], options: { readonly tty: boolean; readonly stdin: boolean }): Running;
+  exec(
+    target: ExecTarget,
+    argv: readonly string[],
+    options: { readonly tty: boolean; readonly stdin: boolean },
+  ): Running;
   /** Runs it to the end or the time limit and returns what it printed. */
   execAndCollect(target: ExecTarget, argv: readonly string[], timeoutMs: number): Promise<Collected>;
   findImage(reference: string): Promise<ResolvedImage>;

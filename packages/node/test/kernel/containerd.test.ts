@@ -27,7 +27,9 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     instance = await bootInstance({ containerRuntime: "containerd" });
     instance.writeCniConfig();
     await until("the node to be ready", async () =>
-      (await instance.client.find(nodes, nodeName))?.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True"),
+      (await instance.client.find(nodes, nodeName))?.status?.conditions?.some(
+        (c) => c.type === "Ready" && c.status === "True",
+      ),
     );
   });
   after(async () => instance?.stop());
@@ -46,7 +48,8 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     });
   const ready = (pod: Pod) => pod.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True");
   const first = (pod: Pod) => pod.status?.containerStatuses?.[0];
-  const gone = (name: string) => until(`pod ${name} to be gone`, async () => !(await instance.client.find(pods, name, inDefault)));
+  const gone = (name: string) =>
+    until(`pod ${name} to be gone`, async () => !(await instance.client.find(pods, name, inDefault)));
 
   test("the node says what runs its pods", async () => {
     const node = await instance.client.get(nodes, nodeName);
@@ -54,7 +57,9 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
   });
 
   test("two pods talk over the network our CNI plugins made; exec and logs reach them", async () => {
-    await create("web", { command: sh("echo hello; mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www") });
+    await create("web", {
+      command: sh("echo hello; mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www"),
+    });
     await create("client", { command: sh("trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done") });
     const web = await podWhen("web", "ready", ready);
     await podWhen("client", "ready", ready);
@@ -70,7 +75,15 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
   });
 
   test("input reaches an exec, and its end too", async () => {
-    const stream = await instance.open("client", "exec", new URLSearchParams([["stdin", "true"], ["stdout", "true"], ["command", "cat"]]));
+    const stream = await instance.open(
+      "client",
+      "exec",
+      new URLSearchParams([
+        ["stdin", "true"],
+        ["stdout", "true"],
+        ["command", "cat"],
+      ]),
+    );
     stream.send(0, "through\n");
     stream.send(255, Buffer.from([0]));
     await stream.closed;
@@ -78,7 +91,16 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
   });
 
   test("a terminal, a program that is not there, and attaching", async () => {
-    const terminal = await instance.open("client", "exec", new URLSearchParams([["stdin", "true"], ["stdout", "true"], ["tty", "true"], ["command", "sh"]]));
+    const terminal = await instance.open(
+      "client",
+      "exec",
+      new URLSearchParams([
+        ["stdin", "true"],
+        ["stdout", "true"],
+        ["tty", "true"],
+        ["command", "sh"],
+      ]),
+    );
     terminal.send(0, "test -t 0 && echo is-a-$((1+1))-tty; exit 4\n");
     await terminal.closed;
     assert.match(terminal.text(1), /is-a-2-tty/);
@@ -87,7 +109,14 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     assert.match(missing.status.message ?? "", /exec: "no-such-program": executable file not found in \$PATH/);
     await create("cat", { command: ["cat"], stdin: true });
     await podWhen("cat", "ready", ready);
-    const attached = await instance.open("cat", "attach", new URLSearchParams([["stdin", "true"], ["stdout", "true"]]));
+    const attached = await instance.open(
+      "cat",
+      "attach",
+      new URLSearchParams([
+        ["stdin", "true"],
+        ["stdout", "true"],
+      ]),
+    );
     attached.send(0, "echoed\n");
     await until("the echo", () => attached.text(1) === "echoed\n");
     attached.close();
@@ -111,7 +140,15 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
   });
 
   test("a built-in image's container has the node's programs", async () => {
-    await create("tools", { image: "underlay.test/tools:1", command: sh("node=/opt/underlay/node_modules/node-linux-*/bin/node; $node -p 6*7; id -u"), securityContext: { runAsUser: 1000 } }, { restartPolicy: "Never" });
+    await create(
+      "tools",
+      {
+        image: "underlay.test/tools:1",
+        command: sh("node=/opt/underlay/node_modules/node-linux-*/bin/node; $node -p 6*7; id -u"),
+        securityContext: { runAsUser: 1000 },
+      },
+      { restartPolicy: "Never" },
+    );
     await podWhen("tools", "to have succeeded", (p) => p.status?.phase === "Succeeded");
     assert.equal(await instance.log("tools"), "42\n1000\n");
     await instance.client.delete(pods, "tools", inDefault);
@@ -122,7 +159,10 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     await create("unknown", { image: "example.com/none:1" });
     const pod = await podWhen("unknown", "to wait for its image", (p) => first(p)?.state?.waiting?.message);
     assert.match(first(pod)?.state?.waiting?.reason ?? "", /ErrImagePull|ImagePullBackOff/);
-    assert.match(first(pod)?.state?.waiting?.message ?? "", /"example\.com\/none:1": not found.*docker\.io\/library\/busybox:latest/);
+    assert.match(
+      first(pod)?.state?.waiting?.message ?? "",
+      /"example\.com\/none:1": not found.*docker\.io\/library\/busybox:latest/,
+    );
     await instance.client.delete(pods, "unknown", inDefault);
     await gone("unknown");
   });
@@ -131,7 +171,11 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     await create("flaky", { command: sh("echo run; exit 3") });
     const flaky = await podWhen("flaky", "restarted twice", (p) => (first(p)?.restartCount ?? 0) >= 2);
     assert.equal((first(flaky)?.lastState?.terminated ?? first(flaky)?.state?.terminated)?.exitCode, 3);
-    await create("greedy", { command: sh("head -c 200000000 /dev/zero | tail"), resources: { limits: { memory: "16Mi" } } }, { restartPolicy: "Never" });
+    await create(
+      "greedy",
+      { command: sh("head -c 200000000 /dev/zero | tail"), resources: { limits: { memory: "16Mi" } } },
+      { restartPolicy: "Never" },
+    );
     const greedy = await podWhen("greedy", "over", (p) => p.status?.phase === "Failed");
     assert.equal(first(greedy)?.state?.terminated?.exitCode, 137);
     assert.equal(first(greedy)?.state?.terminated?.reason, "OOMKilled");
@@ -142,7 +186,11 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     const old = instance.kubeletPid();
     process.kill(old ?? 0, "SIGKILL");
     await until("another kubelet", () => instance.kubeletPid() !== old && instance.kubeletPid());
-    const answered = () => instance.exec("web", ["echo", "here"]).then(({ output }) => output === "here\n", () => false);
+    const answered = () =>
+      instance.exec("web", ["echo", "here"]).then(
+        ({ output }) => output === "here\n",
+        () => false,
+      );
     await until("exec after the kubelet's death", answered);
     process.kill(containerdPid(instance), "SIGKILL");
     await until("exec after containerd's death", answered, 30_000);
@@ -152,16 +200,23 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
   });
 
   test("a deleted pod goes with its network; an ended instance leaves nothing", async () => {
-    for (const name of ["web", "client", "flaky", "greedy"]) await instance.client.delete(pods, name, { ...inDefault, gracePeriodSeconds: 2 });
+    for (const name of ["web", "client", "flaky", "greedy"])
+      await instance.client.delete(pods, name, { ...inDefault, gracePeriodSeconds: 2 });
     for (const name of ["web", "client", "flaky", "greedy"]) await gone(name);
     await until("the network namespaces to be gone", () => readdirSync(instance.path("/run/netns")).length === 0);
-    assert.deepEqual(readdirSync(instance.path("/var/lib/cni/networks/test")).filter((n) => n.startsWith("10.")), []);
+    assert.deepEqual(
+      readdirSync(instance.path("/var/lib/cni/networks/test")).filter((n) => n.startsWith("10.")),
+      [],
+    );
     assert.notDeepEqual(findCgroups(instance.netns), []);
     await instance.stop();
     // A cgroup cannot be removed while a process is in it.
     assert.deepEqual(findCgroups(instance.netns), []);
     assert.equal(readFileSync("/proc/self/mountinfo", "utf8").includes(instance.netns), false);
-    assert.deepEqual(readdirSync(tmpdir()).filter((name) => name.startsWith(instance.netns)), []);
+    assert.deepEqual(
+      readdirSync(tmpdir()).filter((name) => name.startsWith(instance.netns)),
+      [],
+    );
   });
 });
 
@@ -169,7 +224,10 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
 function containerdPid(instance: Instance): number {
   const own = (pid: string) => {
     try {
-      return readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith("containerd\0") && readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(instance.netns);
+      return (
+        readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith("containerd\0") &&
+        readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(instance.netns)
+      );
     } catch {
       return false;
     }

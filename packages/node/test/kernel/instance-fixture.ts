@@ -213,7 +213,13 @@ async function writeNodeFiles(root: string, api: string, options: object): Promi
   mkdirSync(join(root, "var/lib/kubelet/pki"), { recursive: true });
   writeFileSync(
     join(root, "etc/kubernetes/settings.json"),
-    JSON.stringify({ nodeName, nodeIp, clusterDns: ["172.20.0.10"], backOff: { initialMs: 300, maxMs: 1000 }, ...options }),
+    JSON.stringify({
+      nodeName,
+      nodeIp,
+      clusterDns: ["172.20.0.10"],
+      backOff: { initialMs: 300, maxMs: 1000 },
+      ...options,
+    }),
   );
   writeFileSync(
     join(root, "etc/kubernetes/kubeconfig"),
