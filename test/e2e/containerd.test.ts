@@ -1,6 +1,8 @@
 /** A cluster whose nodes run Debian's containerd: real images, `/opt/cni/bin/aws-cni` called by containerd, VPC addresses, nothing left. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { findCgroups } from "@underlay/kernel/cgroups";
 import { listNetns } from "@underlay/kernel/netns";
@@ -8,6 +10,7 @@ import {
   conditionOf,
   eventually,
   instanceIdOf,
+  repo,
   runOk,
   TestCluster,
   type NodeList,
@@ -91,11 +94,63 @@ test(
   },
 );
 
+/** The shipped image in place of the built-in one; its CA is the node's, as any image's would be on a node behind a private CA. */
+const caMount = { name: "ca", mountPath: "/etc/ssl/certs/underlay-ca.crt" };
+const shipped = {
+  spec: {
+    template: {
+      spec: {
+        volumes: [{ name: "ca", hostPath: { path: "/etc/ssl/certs/underlay-ca.crt", type: "File" } }],
+        initContainers: [
+          {
+            name: "aws-vpc-cni-init",
+            image: "underlay.test/aws-node:dist",
+            args: ["aws-node-init"],
+            volumeMounts: [caMount],
+          },
+        ],
+        containers: [{ name: "aws-node", image: "underlay.test/aws-node:dist", volumeMounts: [caMount] }],
+      },
+    },
+    updateStrategy: { rollingUpdate: { maxUnavailable: "100%" } },
+  },
+};
+
+test("aws-node from dist/ runs as its own image, and pods get their addresses from it", { skip }, async () => {
+  const dist = mkdtempSync(join(tmpdir(), "underlay-dist-"));
+  try {
+    await runOk(join(repo, "tools/make-dist"), [dist]);
+    const sockets = containerdsOf(cluster.netns("")).map((pid) => `/proc/${pid}/root/run/containerd/containerd.sock`);
+    assert.equal(sockets.length, 3);
+    const archive = join(dist, "aws-node/image.tar");
+    for (const socket of sockets)
+      await runOk("ctr", ["--address", socket, "--namespace", "k8s.io", "images", "import", archive]);
+  } finally {
+    rmSync(dist, { recursive: true });
+  }
+  await cluster.kubectlOk("patch", "daemonset", "aws-node", "-n", "kube-system", "-p", JSON.stringify(shipped));
+  await cluster.kubectlOk("rollout", "status", "daemonset/aws-node", "-n", "kube-system", "--timeout=90s");
+  // Its own files, not the machine's.
+  const inAwsNode = ["exec", "-n", "kube-system", "ds/aws-node", "-c", "aws-node", "--"];
+  const programs = await cluster.kubectlOk(...inAwsNode, "/usr/bin/busybox", "ls", "/usr/bin");
+  assert.deepEqual(programs.split("\n").filter(Boolean).sort(), ["busybox", "luajit", "sh"]);
+  const { items: nodes } = await cluster.kubectlJson<NodeList>("get", "nodes");
+  const third = JSON.stringify(pod("three", nodes[2]?.metadata.name ?? ""));
+  await runOk("kubectl", ["apply", "-f", "-"], { env: cluster.env, input: third });
+  const three = await eventually("a pod's address", async () => {
+    const { items } = await cluster.kubectlJson<PodList>("get", "pods", "--field-selector=metadata.name=three");
+    return items[0] && conditionOf(items[0], "Ready") === "True" ? items[0] : undefined;
+  });
+  assert.match(three.status.podIP ?? "", /^10\.42\./);
+  const fetched = await cluster.kubectlOk("exec", "one", "--", "wget", "-qO-", `http://${three.status.podIP}/`);
+  assert.equal(fetched, "from three\n");
+});
+
 test(
   "deleting a pod gives its address back; down leaves no cgroup, mount, process or namespace",
   { skip },
   async () => {
-    await cluster.kubectlOk("delete", "pod", "one", "two", "--wait");
+    await cluster.kubectlOk("delete", "pod", "one", "two", "three", "--wait");
     const prefix = `ul-${cluster.record.clusterId}-`;
     assert.notEqual(findCgroups(prefix).length, 0);
     const { stateDir } = cluster;
@@ -107,3 +162,19 @@ test(
     assert.equal(existsSync(stateDir), false);
   },
 );
+
+/** Process ids of the containerds whose cgroup's name begins so. */
+function containerdsOf(prefix: string): string[] {
+  const text = (file: string) => readFileSync(file, "utf8");
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return (
+        /^\d+$/.test(pid) &&
+        text(`/proc/${pid}/cmdline`).startsWith("containerd\0") &&
+        text(`/proc/${pid}/cgroup`).includes(`/${prefix}`)
+      );
+    } catch {
+      return false; // it ended while we looked
+    }
+  });
+}
