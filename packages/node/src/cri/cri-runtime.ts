@@ -20,6 +20,8 @@ import { execAndCollect, execStream } from "./exec.ts";
 import { CriImages } from "./images.ts";
 
 const lookMs = 1000;
+/** A call to a runtime that is just starting may never be answered. */
+const lookTimeoutMs = 5000;
 
 export class CriRuntime implements PodRuntime {
   readonly version: string;
@@ -138,7 +140,7 @@ export class CriRuntime implements PodRuntime {
     void this.#listen(signal);
     while (!signal.aborted) {
       try {
-        await this.#look();
+        await this.#look(log);
       } catch (err) {
         log.warn("cannot look at the runtime", { err });
         const gone = err instanceof GrpcError && err.grpcStatus === unavailable;
@@ -160,16 +162,22 @@ export class CriRuntime implements PodRuntime {
     }
   }
 
-  async #look(): Promise<void> {
+  async #look(log: Log): Promise<void> {
     const known = new Set(this.#sandboxes.values());
-    const [sandboxes, { containers = [] }] = await Promise.all([this.#list(), this.#cri.call("ListContainers", {})]);
-    const ready = new Set(sandboxes.filter(({ state }) => state !== "SANDBOX_NOTREADY").map(({ id }) => id));
+    const soon = { timeoutMs: lookTimeoutMs };
+    const [{ items = [] }, { containers = [] }] = await Promise.all([
+      this.#cri.call("ListPodSandbox", {}, soon),
+      this.#cri.call("ListContainers", {}, soon),
+    ]);
+    const ready = new Set(items.filter(({ state }) => state !== "SANDBOX_NOTREADY").map(({ id }) => id));
+    const running = containers.filter(({ state }) => state === "CONTAINER_RUNNING");
     for (const sandbox of known) {
-      const alive = containers
-        .filter(({ podSandboxId, state }) => podSandboxId === sandbox.id && state === "CONTAINER_RUNNING")
-        .map(({ id }) => id);
+      const alive = new Set(running.filter(({ podSandboxId }) => podSandboxId === sandbox.id).map(({ id }) => id));
       if (!ready.has(sandbox.id)) this.#sandboxes.delete(sandbox.id);
-      await sandbox.seen(ready.has(sandbox.id) ? new Set(alive) : undefined);
+      // What goes wrong with one pod is no other pod's loss.
+      await sandbox
+        .seen(ready.has(sandbox.id) ? alive : undefined)
+        .catch((err: unknown) => log.warn("cannot look at a pod", { sandbox: sandbox.id, err }));
     }
   }
 }

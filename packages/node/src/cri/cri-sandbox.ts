@@ -4,6 +4,7 @@ import type { AttachedStreams, PodProcesses } from "../kubelet/runtime.ts";
 import type { ContainerState, ShimContainer } from "../kubelet/shim-client.ts";
 import { containerConfig } from "./container-config.ts";
 import type { CriClient, CriContainerStatus, PodSandboxConfig } from "./cri-client.ts";
+import { GrpcError, notFound } from "./grpc-unix.ts";
 import type { CriImages } from "./images.ts";
 import { attachStreams } from "./streams.ts";
 
@@ -52,8 +53,7 @@ export class CriSandbox implements PodProcesses {
   async signal(id: string, signal: number): Promise<void> {
     if (signal === sigkill) {
       this.#stopping.get(id)?.abort();
-      await this.#cri.call("StopContainer", { containerId: id, timeout: 0 });
-      return;
+      return this.#kill(id);
     }
     if (this.#stopping.has(id)) return;
     const stop = new AbortController();
@@ -63,6 +63,19 @@ export class CriSandbox implements PodProcesses {
       .call("StopContainer", { containerId: id, timeout: endlessSeconds }, { signal: stop.signal, timeoutMs: 0 })
       .catch(() => {})
       .finally(() => this.#stopping.delete(id));
+  }
+
+  /** Tried again for a minute: the runtime may be starting, and nobody else will ask. */
+  async #kill(id: string): Promise<void> {
+    for (let left = 60; ; left -= 1) {
+      try {
+        await this.#cri.call("StopContainer", { containerId: id, timeout: 0 }, { timeoutMs: 10_000 });
+        return;
+      } catch (err) {
+        if (left === 0 || (err instanceof GrpcError && err.grpcStatus === notFound)) throw err;
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    }
   }
 
   async watch(on: Watch): Promise<ContainerState[]> {
@@ -86,7 +99,7 @@ export class CriSandbox implements PodProcesses {
     }
     for (const id of this.#running) {
       if (alive.has(id)) continue;
-      const state = await stateOf(this.#cri, id);
+      const state = await stateOf(this.#cri, id).catch((err: unknown) => stateOfRemoved(id, err));
       // Started after the look.
       if (state.running) continue;
       this.#running.delete(id);
@@ -118,11 +131,18 @@ export async function statesOf(cri: CriClient, filter: object): Promise<Containe
 }
 
 async function stateOf(cri: CriClient, containerId: string): Promise<ContainerState> {
-  const { status, info } = await cri.call("ContainerStatus", { containerId, verbose: true });
+  const { status, info } = await cri.call("ContainerStatus", { containerId, verbose: true }, { timeoutMs: 10_000 });
   return containerState(status, pidOf(info["info"]));
 }
 
-export function containerState(status: CriContainerStatus, pid: number): ContainerState {
+/** Somebody else removed the container: how it ended is not known any more. */
+function stateOfRemoved(id: string, err: unknown): ContainerState {
+  if (!(err instanceof GrpcError) || err.grpcStatus !== notFound) throw err;
+  const now = new Date().toISOString();
+  return { id, name: "", attempt: 0, pid: 0, startedAt: now, finishedAt: now, running: false, exitCode: 137 };
+}
+
+function containerState(status: CriContainerStatus, pid: number): ContainerState {
   const running = status.state === "CONTAINER_RUNNING";
   return {
     id: status.id,

@@ -1,5 +1,6 @@
 /** The kubelet over CRI: Debian's containerd in an instance, its pods, and what is left when the instance ends. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { after, before, describe, test } from "node:test";
@@ -179,6 +180,15 @@ describe("kubelet with containerd", { skip: missingForContainerd() ?? false }, (
     const greedy = await podWhen("greedy", "over", (p) => p.status?.phase === "Failed");
     assert.equal(first(greedy)?.state?.terminated?.exitCode, 137);
     assert.equal(first(greedy)?.state?.terminated?.reason, "OOMKilled");
+  });
+
+  test("a container that somebody killed behind the kubelet's back is started again", async () => {
+    const id = first(await podWhen("client", "ready", ready))?.containerID?.replace("containerd://", "") ?? "";
+    const socket = instance.path("/run/containerd/containerd.sock");
+    const ctr = (...argv: string[]) => execFileSync("ctr", ["--address", socket, "--namespace", "k8s.io", ...argv]);
+    ctr("task", "kill", "--signal", "KILL", id);
+    const again = await podWhen("client", "restarted", (p) => (first(p)?.restartCount ?? 0) > 0 && ready(p));
+    assert.equal(first(again)?.lastState?.terminated?.exitCode, 137);
   });
 
   test("a kubelet that was killed finds its pods; containerd that was killed comes back, with them", async () => {
