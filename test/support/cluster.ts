@@ -76,10 +76,14 @@ export class TestCluster implements AsyncDisposable {
     this.stateRoot = mkdtempSync(join(tmpdir(), "underlay-test-"));
   }
 
-  static async up(options: { file?: (name: string) => string } = {}): Promise<TestCluster> {
+  static async up(options: { file?: (name: string) => string; args?: readonly string[] } = {}): Promise<TestCluster> {
     const cluster = new TestCluster();
     try {
-      await cluster.underlayOk("up", ...(options.file ? ["-f", options.file(cluster.name)] : ["--name", cluster.name]));
+      await cluster.underlayOk(
+        "up",
+        ...(options.file ? ["-f", options.file(cluster.name)] : ["--name", cluster.name]),
+        ...(options.args ?? []),
+      );
       await cluster.readEnv();
       return cluster;
     } catch (err) {
@@ -252,6 +256,7 @@ export type NodeList = {
     status: {
       addresses: { type: string; address: string }[];
       conditions: { type: string; status: string }[];
+      nodeInfo: { containerRuntimeVersion: string };
       allocatable: Record<string, string>;
     };
   }[];

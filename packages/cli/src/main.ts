@@ -1,8 +1,8 @@
 /** The command line: reads arguments, calls the lab, prints. No decision about clusters is made here. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { Command } from "commander";
-import { parseClusterFile, defaultPlan } from "@underlay/lab/cluster-file";
+import { Command, Option } from "commander";
+import { parseClusterFile, defaultPlan, withRuntime, type ContainerRuntime } from "@underlay/lab/cluster-file";
 import { listClusters, placesOf, readRecord, requireRecord, stateRoot } from "@underlay/lab/places";
 import { addPlanCommands } from "./plan.ts";
 import { printFindings, printStatus, reportFailure, showProgress } from "./print.ts";
@@ -33,8 +33,14 @@ program
     "an eksctl ClusterConfig; without it: three m5.large nodes in the workshop's VPC",
   )
   .option("--name <name>", "name of the cluster when there is no file")
+  .addOption(
+    new Option(
+      "--runtime <runtime>",
+      "what runs the pods of every node group (a file says it per group: containerRuntime)",
+    ).choices(["underlay", "containerd"]),
+  )
   .option("--json", "print the result as JSON")
-  .action(async (options: { file?: string; name?: string; json?: boolean }) => {
+  .action(async (options: { file?: string; name?: string; runtime?: ContainerRuntime; json?: boolean }) => {
     const { kernelFindings } = await import("@underlay/lab/doctor");
     const broken = kernelFindings().filter(({ state }) => state === "fail");
     if (broken.length > 0) {
@@ -42,9 +48,10 @@ program
       process.exitCode = 1;
       return;
     }
-    const plan = options.file
+    const asked = options.file
       ? parseClusterFile(readFileSync(options.file, "utf8"), options.file)
       : { ...defaultPlan, name: options.name ?? defaultPlan.name };
+    const plan = withRuntime(asked, options.runtime);
     const { up } = await import("@underlay/lab/up");
     const progress = showProgress(options.json === true);
     const result = await up(root, plan, progress.step);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseClusterFile } from "./cluster-file.ts";
+import { defaultPlan, parseClusterFile, withRuntime } from "./cluster-file.ts";
 
 const head = "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\n";
 
@@ -64,4 +64,17 @@ test("parseClusterFile() reads the vpc-cni add-on's network policy switches, tex
   const on = '{"enableNetworkPolicy":"true","nodeAgent":{"enablePolicyEventLogs":"true"}}';
   assert.deepEqual(read(on), { enabled: true, eventLogs: true });
   assert.throws(() => read('{"enableNetworkPolicy":"yes"}'), /configurationValues\.enableNetworkPolicy/);
+});
+
+test("a node group names its container runtime, and --runtime names one for all", () => {
+  const plan = parseClusterFile(
+    `${head}metadata: { name: demo }\nmanagedNodeGroups: [{ name: a, containerRuntime: containerd }, { name: b }]\n`,
+    "c.yaml",
+  );
+  assert.deepEqual(
+    plan.nodeGroups.map(({ containerRuntime }) => containerRuntime),
+    ["containerd", "underlay"],
+  );
+  assert.equal(withRuntime(defaultPlan, "containerd").nodeGroups[0]?.containerRuntime, "containerd");
+  assert.equal(withRuntime(plan, undefined), plan);
 });

@@ -5,6 +5,8 @@
 import { UnderlayError } from "@underlay/log/underlay-error";
 import { parse } from "yaml";
 
+export type ContainerRuntime = "underlay" | "containerd";
+
 export type NodeGroupPlan = {
   readonly name: string;
   readonly instanceType: string;
@@ -14,6 +16,8 @@ export type NodeGroupPlan = {
   readonly labels: Readonly<Record<string, string>>;
   readonly privateNetworking: boolean;
   readonly maxPodsPerNode: number | undefined;
+  /** What runs the group's pods: shims of our own, or Debian's containerd. */
+  readonly containerRuntime: ContainerRuntime;
 };
 
 export type ClusterPlan = {
@@ -56,11 +60,19 @@ export const defaultPlan: ClusterPlan = {
       labels: { "workshop-default": "yes" },
       privateNetworking: true,
       maxPodsPerNode: undefined,
+      containerRuntime: "underlay",
     },
   ],
   cniEnv: {},
   networkPolicy: { enabled: false, eventLogs: false },
 };
+
+/** The plan with one runtime for every node group; without one, as it is. */
+export function withRuntime(plan: ClusterPlan, runtime: ContainerRuntime | undefined): ClusterPlan {
+  return runtime === undefined
+    ? plan
+    : { ...plan, nodeGroups: plan.nodeGroups.map((group) => ({ ...group, containerRuntime: runtime })) };
+}
 
 /** Reads a cluster file's text. Throws `BadClusterFile` naming the field path. */
 export function parseClusterFile(text: string, fileName: string): ClusterPlan {
@@ -139,6 +151,7 @@ function readNodeGroup(group: Reader): NodeGroupPlan {
     labels: group.strings("labels"),
     privateNetworking: group.flag("privateNetworking", false),
     maxPodsPerNode: group.count("maxPodsPerNode", 0) || undefined,
+    containerRuntime: group.oneOf("containerRuntime", ["underlay", "containerd"] as const, "underlay"),
   };
   if (!plan.name) group.fail("name", "is missing");
   if (plan.minSize > desired || plan.maxSize < desired)

@@ -4,6 +4,7 @@
  * after a crash of everything.
  */
 import { readFileSync, readdirSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { removeCgroups } from "@underlay/kernel/cgroups";
 import { unmount } from "@underlay/kernel/mounts";
 import { deleteNetns, listNetns, netnsPath } from "@underlay/kernel/netns";
 import type { ClusterRecord, Places } from "./places.ts";
@@ -24,6 +25,7 @@ export async function down(places: Places, record: ClusterRecord): Promise<DownR
     }
     return left.length === 0 ? true : undefined;
   });
+  await removeCgroups(prefix);
   const namespaces = listNetns(prefix);
   for (const name of namespaces) deleteNetns(name);
   for (const target of findMounts(places.stateDir)) unmount(target);

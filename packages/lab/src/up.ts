@@ -208,6 +208,9 @@ async function ensureLaunchTemplate(
   return name;
 }
 
+/** The kubelet reads it from its node labels (ARCHITECTURE.md, "user data"). */
+const runtimeLabel = "node.underlay.dev/container-runtime";
+
 async function ensureNodeGroup(
   eks: Eks,
   record: ClusterRecord,
@@ -226,7 +229,7 @@ async function ensureNodeGroup(
       instanceTypes: [group.instanceType],
       nodeRole: `arn:aws:iam::${record.accountId}:role/${nodeRole}`,
       scalingConfig: { minSize: group.minSize, maxSize: group.maxSize, desiredSize: group.desiredCapacity },
-      labels: { ...group.labels },
+      labels: { ...group.labels, ...(group.containerRuntime === "containerd" ? { [runtimeLabel]: "containerd" } : {}) },
       ...(template ? { launchTemplate: { name: template } } : {}),
     });
   } catch (err) {

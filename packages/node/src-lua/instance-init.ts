@@ -121,6 +121,7 @@ function startKubelet(): number {
   exec(argv, [
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME=/root",
+    `UNDERLAY_CGROUP=${boot.cgroup ?? `ul-${boot.instanceId}`}`,
     "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/underlay-ca.crt",
     "NODE_COMPILE_CACHE=/var/cache/node-compile",
     `NODE_OPTIONS=${boot.kubelet.nodeOptions ?? "--max-semi-space-size=1 --disable-warning=ExperimentalWarning"}`,

@@ -17,6 +17,8 @@ export type Boot = {
   nodeBinary: string;
   kubelet: { argv: string[]; nodeOptions?: string };
   resolvConf: string;
+  /** Name of the cgroup a container runtime of the instance may make for itself. */
+  cgroup?: string;
 };
 
 /** Where a container's read-only lower layer stands inside an instance. */

@@ -26,7 +26,7 @@ function settingsIn(t: TestContext, mode: string): Settings {
     policyAgentSocket: path.join(folder, "npa.sock"),
     configSocket: path.join(folder, "ipamd.sock"),
   };
-  return { ...parseSettings({ NETWORK_POLICY_ENFORCING_MODE: mode }), ...sockets };
+  return { ...parseSettings({ ENABLE_IPv4: "true", NETWORK_POLICY_ENFORCING_MODE: mode }), ...sockets };
 }
 
 /** An agent that notes what it hears and says what it is told to. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { unmount } from "@underlay/kernel/mounts";
 import { UnderlayError } from "@underlay/log/underlay-error";
 import { regionDomain } from "../resolver/names.ts";
-import { resolverAddress } from "../fabric/places.ts";
+import { instanceNetns, resolverAddress } from "../fabric/places.ts";
 import type { FabricInstance, InstanceHostOptions } from "../fabric/seam.ts";
 
 export type InstancePlaces = {
@@ -38,6 +38,7 @@ export function writeBoot(instance: FabricInstance, places: InstancePlaces, opti
     repoDir: options.repoDir,
     caCertFile: options.caCertFile,
     nodeBinary: options.nodeBinary,
+    cgroup: instanceNetns(options.clusterId, instance.instanceId),
     kubelet: { argv: options.kubeletArgv ?? kubeletArgv() },
     resolvConf: `nameserver ${resolver}\nsearch ${regionDomain(options.region)}\noptions timeout:2 attempts:5\n`,
   };

@@ -5,6 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { createLog } from "@underlay/log/log";
+import { removeCgroups } from "@underlay/kernel/cgroups";
 import { findAdopted, killTree, spawnDetached, waitExit } from "@underlay/kernel/processes";
 import { instanceNetns } from "../fabric/places.ts";
 import { placesOf, removeInstanceFiles, writeBoot, type InstancePlaces } from "./files.ts";
@@ -54,6 +55,7 @@ class LocalInstanceHost implements InstanceHost {
     this.#kept.delete(instanceId);
     const process = findAdopted(places.pidFile) ?? kept?.process;
     if (process !== undefined) await killTree(process, { graceMs: stopGraceMs });
+    await removeCgroups(instanceNetns(this.#options.clusterId, instanceId));
     removeInstanceFiles(places);
     log.info("terminated instance", { instanceId });
   }

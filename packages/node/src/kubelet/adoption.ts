@@ -1,18 +1,16 @@
 /** Picking up after another kubelet (an earlier run, or before a reboot): records from what the shim says and what the API server last heard. */
 import type { ContainerStatus, Pod } from "@underlay/kube/objects";
-import { resolveImage } from "@underlay/images/registry";
 import { newRecord, type ContainerRecord, type Ended } from "./container-record.ts";
-import { shimDir, type Places } from "./places.ts";
-import type { Sandbox } from "./sandbox.ts";
-import { ShimClient, type ContainerState } from "./shim-client.ts";
+import type { PodRuntime, Sandbox } from "./runtime.ts";
+import type { ContainerState } from "./shim-client.ts";
 
 export async function adoptRecords(
   records: Map<string, ContainerRecord>,
   pod: Pod,
   sandbox: Sandbox | undefined,
-  places: Places,
+  runtime: PodRuntime,
 ): Promise<void> {
-  const states = sandbox ? sandbox.containers : await ShimClient.lastStates(shimDir(places, pod.metadata.uid ?? ""));
+  const states = sandbox ? sandbox.containers : await runtime.lastStates(pod.metadata.uid ?? "");
   const spec = pod.spec;
   for (const container of [
     ...(spec?.initContainers ?? []),
@@ -24,7 +22,7 @@ export async function adoptRecords(
     const [latest, before] = own;
     if (!latest && !reported) continue;
     const record = newRecord(container.name, latest?.attempt ?? reported?.restartCount ?? 0);
-    const image = resolveImage(container.image ?? "");
+    const image = await runtime.findImage(container.image ?? "");
     if (image.ok) record.imageId = image.imageId;
     record.image = reported?.image;
     if (latest?.running) {
@@ -76,7 +74,7 @@ function endedOf(state: ContainerState): Ended {
   return {
     containerId: state.id,
     exitCode: state.exitCode ?? 137,
-    reason: state.exitCode === 0 ? "Completed" : "Error",
+    reason: state.reason ?? (state.exitCode === 0 ? "Completed" : "Error"),
     startedAt: state.startedAt,
     finishedAt: state.finishedAt ?? new Date().toISOString(),
   };

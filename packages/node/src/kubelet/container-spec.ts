@@ -11,6 +11,7 @@ export type ContainerInput = {
   readonly pod: Pod;
   readonly container: Container;
   readonly image: Image;
+  readonly imageReference: string;
   readonly places: Places;
   readonly id: string;
   readonly attempt: number;
@@ -34,6 +35,7 @@ export function shimContainer(input: ContainerInput): ShimContainer {
     id,
     name: container.name,
     attempt,
+    image: input.imageReference,
     argv: containerArgv(container, image, env),
     env: env.some((e) => e.startsWith("HOME=")) ? env : [...env, `HOME=${passwdHome}`],
     cwd: container.workingDir || image.workingDir || "/",

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ConfigMap, Container, Pod, Secret } from "@underlay/kube/objects";
-import { resolveImage } from "@underlay/images/registry";
+import type { ResolvedImage } from "@underlay/images/registry";
 import type { ContainerRecord } from "./container-record.ts";
 import { containerDir, shimContainer, terminationLog } from "./container-spec.ts";
 import { nonRootViolation } from "./container-user.ts";
@@ -12,7 +12,7 @@ import type { KubeletContext } from "./kubelet-context.ts";
 import type { ObjectCache } from "./object-cache.ts";
 import { podDir } from "./places.ts";
 import { hostsFile, podHostname, resolvConf } from "./resolver-files.ts";
-import type { ShimClient } from "./shim-client.ts";
+import type { PodProcesses } from "./runtime.ts";
 
 export type StartInput = {
   readonly context: KubeletContext;
@@ -20,7 +20,7 @@ export type StartInput = {
   readonly pod: Pod;
   readonly container: Container;
   readonly record: ContainerRecord;
-  readonly shim: ShimClient;
+  readonly shim: PodProcesses;
   readonly volumes: ReadonlyMap<string, string>;
   readonly podIps: readonly string[];
   readonly event: (type: "Normal" | "Warning", reason: string, message: string) => void;
@@ -30,7 +30,7 @@ export type StartResult = { readonly ok: true } | { readonly ok: false; readonly
 
 export async function startContainer(input: StartInput): Promise<StartResult> {
   const { context, pod, container, record, shim, event } = input;
-  const image = findImage(input);
+  const image = await findImage(input);
   if (!image.ok) return image;
   const uid = pod.metadata.uid ?? "";
   let env: string[];
@@ -47,6 +47,7 @@ export async function startContainer(input: StartInput): Promise<StartResult> {
     pod,
     container,
     image: image.image,
+    imageReference: image.reference,
     places: context.places,
     id,
     attempt,
@@ -89,9 +90,9 @@ export async function startContainer(input: StartInput): Promise<StartResult> {
   return { ok: true };
 }
 
-type FoundImage = Extract<ReturnType<typeof resolveImage>, { ok: true }>;
+type FoundImage = Extract<ResolvedImage, { ok: true }>;
 
-function findImage(input: StartInput): FoundImage | { ok: false; retryAfterMs: number } {
+async function findImage(input: StartInput): Promise<FoundImage | { ok: false; retryAfterMs: number }> {
   const { context, pod, container, record, event } = input;
   const reference = container.image ?? "";
   const key = `${pod.metadata.uid}/${container.name}/${reference}`;
@@ -104,11 +105,11 @@ function findImage(input: StartInput): FoundImage | { ok: false; retryAfterMs: n
     }
     record.waiting = {
       reason: "ImagePullBackOff",
-      message: `Back-off pulling image "${reference}": ErrImagePull: ${imageMessage(reference)}`,
+      message: `Back-off pulling image "${reference}": ErrImagePull: ${await imageMessage(context, reference)}`,
     };
     return { ok: false, retryAfterMs: left };
   }
-  const found = resolveImage(reference);
+  const found = await context.runtime.findImage(reference);
   if (found.ok) {
     event("Normal", "Pulled", `Container image "${reference}" already present on machine`);
     return found;
@@ -129,8 +130,8 @@ function findImage(input: StartInput): FoundImage | { ok: false; retryAfterMs: n
   return { ok: false, retryAfterMs: 500 };
 }
 
-function imageMessage(reference: string): string {
-  const found = resolveImage(reference);
+async function imageMessage(context: KubeletContext, reference: string): Promise<string> {
+  const found = await context.runtime.findImage(reference);
   return found.ok ? "" : found.message;
 }
 

@@ -116,4 +116,7 @@ function capabilities(change: { add?: string[] | undefined; drop?: string[] | un
   return [...kept].map((name) => names.indexOf(name)).filter((number) => number >= 0);
 }
 
+/** `NET_ADMIN` of 12. */
+export const capabilityName = (number: number): string => names[number] ?? `CAP_${number}`;
+
 const plain = (name: string) => name.toUpperCase().replace(/^CAP_/, "");

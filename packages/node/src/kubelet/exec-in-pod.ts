@@ -6,6 +6,7 @@ import { luajit } from "./places.ts";
 import type { ContainerUser } from "./shim-client.ts";
 
 export type ExecTarget = ContainerUser & {
+  readonly containerId: string;
   readonly pid: number;
   readonly env: readonly string[];
   readonly cwd: string;
@@ -52,13 +53,15 @@ export function execInPod(luaDir: string, target: ExecTarget, argv: readonly str
   };
 }
 
+export type Collected = { code: number; output: string; timedOut: boolean; error?: string };
+
 /** Runs to the end or the time limit and returns what it printed. */
 export async function execAndCollect(
   luaDir: string,
   target: ExecTarget,
   argv: readonly string[],
   timeoutMs: number,
-): Promise<{ code: number; output: string; timedOut: boolean; error?: string }> {
+): Promise<Collected> {
   const running = execInPod(luaDir, target, argv, false);
   let output = "";
   let timedOut = false;

@@ -7,6 +7,7 @@ import type { Log } from "@underlay/log/log";
 import type { BackOff } from "./back-off.ts";
 import type { Cni } from "./cni.ts";
 import type { Places } from "./places.ts";
+import type { PodRuntime } from "./runtime.ts";
 import type { NodeSettings } from "./settings.ts";
 
 export type KubeletContext = {
@@ -16,6 +17,7 @@ export type KubeletContext = {
   readonly services: Informer<Service>;
   readonly events: EventRecorder;
   readonly cni: Cni;
+  readonly runtime: PodRuntime;
   readonly backOff: BackOff;
   readonly imageBackOff: BackOff;
   readonly log: Log;

@@ -21,7 +21,8 @@ import { NodeAgent } from "./node-agent.ts";
 import { ObjectCache } from "./object-cache.ts";
 import { podLogDir, type Places } from "./places.ts";
 import { PodWorker } from "./pod-worker.ts";
-import { listSandboxes, removeSandbox } from "./sandbox.ts";
+import type { PodRuntime } from "./runtime.ts";
+import { ShimRuntime } from "./shim-runtime.ts";
 import { startServer } from "./server.ts";
 import { removePodFolder } from "./volumes.ts";
 
@@ -38,15 +39,18 @@ export class Kubelet {
   readonly #cache: ObjectCache;
   readonly #agent: NodeAgent;
 
-  constructor({ settings, kubeConfig }: Bootstrapped, places: Places, log: Log) {
+  /** Without a runtime given: pod shims. */
+  constructor({ settings, kubeConfig }: Bootstrapped, places: Places, log: Log, runtime?: PodRuntime) {
     const client = new KubeClient(kubeConfig, { userAgent: "kubelet/v1.33.3" });
+    const cni = new Cni({ confDir: places.cniConf, binDirs: places.cniBin, cacheDir: places.cniCache });
     this.context = {
       settings,
       places,
       client,
       services: new Informer(client, services, { log }),
       events: new EventRecorder(client, { component: "kubelet", host: settings.nodeName, log }),
-      cni: new Cni({ confDir: places.cniConf, binDirs: places.cniBin, cacheDir: places.cniCache }),
+      cni,
+      runtime: runtime ?? new ShimRuntime(places, cni),
       backOff: new BackOff(settings.backOff),
       imageBackOff: new BackOff(settings.backOff),
       log,
@@ -132,8 +136,9 @@ export class Kubelet {
 
   /** Sandboxes whose pods were deleted while no kubelet was there, and attachments of sandboxes that a reboot took away. */
   async #removeOrphans(): Promise<void> {
-    const { cni } = this.context;
-    const alive = new Set((await listSandboxes(this.context.places)).map((record) => record.id));
+    const { cni, runtime } = this.context;
+    const sandboxes = await runtime.listSandboxes();
+    const alive = new Set(sandboxes.map((record) => record.id));
     for (const attachment of await cni.listAttachments()) {
       if (alive.has(attachment.containerId)) continue;
       await cni
@@ -143,12 +148,12 @@ export class Kubelet {
         );
     }
     const { places, log } = this.context;
-    for (const record of await listSandboxes(places)) {
+    for (const record of sandboxes) {
       if (this.workers.has(record.uid)) continue;
       log.info("removing sandbox without pod", { pod: `${record.namespace}/${record.name}` });
-      await removeSandbox(record.uid, places, cni).catch((err: unknown) =>
-        log.warn("cannot remove sandbox", { pod: `${record.namespace}/${record.name}`, err }),
-      );
+      await runtime
+        .removeSandbox(record.uid)
+        .catch((err: unknown) => log.warn("cannot remove sandbox", { pod: `${record.namespace}/${record.name}`, err }));
       await rm(podLogDir(places, record), { recursive: true, force: true });
     }
     for (const uid of await readdir(places.pods)) {

@@ -1,6 +1,5 @@
 /** postStart and preStop: exec, httpGet or sleep. The result is the failure's text, or undefined. */
 import type { Container } from "@underlay/kube/objects";
-import { execAndCollect } from "./exec-in-pod.ts";
 import { probeHttp, type HttpGet, type ProbeTarget } from "./probe-run.ts";
 
 type Hook = NonNullable<NonNullable<Container["lifecycle"]>["preStop"]>;
@@ -14,7 +13,7 @@ export async function runHook(
   try {
     if (hook.exec) {
       const argv = hook.exec.command ?? [];
-      const result = await execAndCollect(target.luaDir, target.exec(), argv, limitMs);
+      const result = await target.exec(argv, limitMs);
       if (result.timedOut) return `command '${argv.join(" ")}' did not end in time`;
       return result.code === 0
         ? undefined

@@ -20,12 +20,28 @@ const given =
   values.settings && values.kubeconfig
     ? await bootstrapFromFiles(values.settings, values.kubeconfig)
     : await bootstrap(process.env, log);
-const kubelet = new Kubelet(given, standardPlaces, log);
+const kubelet = new Kubelet(given, standardPlaces, log, await openRuntime());
 // The cache is otherwise written at a clean exit only, which a kubelet rarely has.
 setTimeout(() => module.flushCompileCache?.(), 5000).unref();
 returnMemory();
 await kubelet.run(stop.signal);
 process.exit(0);
+
+/** Undefined is the kubelet's own. */
+async function openRuntime() {
+  if (given.settings.containerRuntime !== "containerd") return undefined;
+  const { CriRuntime } = await import("../cri/cri-runtime.ts");
+  const { standardContainerdPlaces } = await import("../cri/containerd.ts");
+  // Named by whoever booted the instance, so that it can be removed with it.
+  const containerd = standardContainerdPlaces(process.env["UNDERLAY_CGROUP"] ?? `ul-${given.settings.instanceId}`);
+  return CriRuntime.open({
+    places: standardPlaces,
+    containerd,
+    region: given.settings.region,
+    log,
+    signal: stop.signal,
+  });
+}
 
 /** A burst of pods leaves a heap that V8 keeps for the next one; a node has many small programs, so it is given back once a minute. */
 function returnMemory(): void {

@@ -22,7 +22,7 @@ export class NodeAgent {
 
   constructor(context: KubeletContext) {
     this.#context = context;
-    this.#facts = readFacts();
+    this.#facts = readFacts(context.runtime.version);
   }
 
   /** The Node object as last seen, e.g. for events. */
@@ -158,7 +158,7 @@ export class NodeAgent {
   }
 }
 
-function readFacts(): NodeFacts {
+function readFacts(runtime: string): NodeFacts {
   const osRelease = readText("/etc/os-release");
   return {
     kernelVersion: release(),
@@ -166,6 +166,7 @@ function readFacts(): NodeFacts {
     machineId: readText("/etc/machine-id").trim(),
     bootId: readText("/proc/sys/kernel/random/boot_id").trim(),
     architecture: process.arch === "arm64" ? "arm64" : "amd64",
+    runtime,
   };
 }
 

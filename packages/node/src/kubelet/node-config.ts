@@ -1,5 +1,5 @@
 /** User data of an EKS node: a `NodeConfig` (node.eks.aws/v1alpha1), bare or as a part of a MIME message. Pure. */
-import { defaultSettings, type NodeSettings } from "./settings.ts";
+import { defaultSettings, runtimeLabel, type NodeSettings } from "./settings.ts";
 
 export type NodeConfig = {
   readonly apiVersion: string;
@@ -47,6 +47,12 @@ export function settingsFrom(config: NodeConfig, identity: NodeIdentity): NodeSe
   const { cluster, kubelet } = config.spec;
   const flags = parseFlags(kubelet?.flags ?? []);
   const clusterDns = kubelet?.config?.clusterDNS ?? (cluster.cidr ? [dnsAddress(cluster.cidr)] : []);
+  const labels = Object.fromEntries(
+    (flags.get("node-labels") ?? "")
+      .split(",")
+      .filter(Boolean)
+      .map((pair) => splitAt(pair, "=")),
+  );
   const size = sizes[identity.instanceType.split(".")[1] ?? ""] ?? sizes["large"];
   return {
     ...defaultSettings,
@@ -64,12 +70,8 @@ export function settingsFrom(config: NodeConfig, identity: NodeIdentity): NodeSe
     clusterDns,
     clusterDomain: kubelet?.config?.clusterDomain ?? defaultSettings.clusterDomain,
     maxPods: kubelet?.config?.maxPods ?? (Number(flags.get("max-pods")) || defaultSettings.maxPods),
-    labels: Object.fromEntries(
-      (flags.get("node-labels") ?? "")
-        .split(",")
-        .filter(Boolean)
-        .map((pair) => splitAt(pair, "=")),
-    ),
+    labels,
+    containerRuntime: labels[runtimeLabel] === "containerd" ? "containerd" : "underlay",
     taints: [...(kubelet?.config?.registerWithTaints ?? []), ...parseTaints(flags.get("register-with-taints") ?? "")],
   };
 }

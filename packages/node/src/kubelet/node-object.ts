@@ -8,6 +8,8 @@ export type NodeFacts = {
   readonly machineId: string;
   readonly bootId: string;
   readonly architecture: "amd64" | "arm64";
+  /** `name://version` */
+  readonly runtime: string;
 };
 
 export const notReadyTaint = { key: "node.kubernetes.io/not-ready", effect: "NoSchedule" } as const;
@@ -97,7 +99,7 @@ export function nodeStatus(
       bootID: facts.bootId,
       kernelVersion: facts.kernelVersion,
       osImage: facts.osImage,
-      containerRuntimeVersion: "underlay://0.1.0",
+      containerRuntimeVersion: facts.runtime,
       kubeletVersion: settings.version,
       kubeProxyVersion: "",
       operatingSystem: "linux",

@@ -30,6 +30,7 @@ function status(records: ContainerRecord[], more: Partial<StatusInput> = {}, spe
     initialized: true,
     terminal: false,
     now,
+    runtime: "underlay://0.1.0",
     ...more,
     pod,
   });

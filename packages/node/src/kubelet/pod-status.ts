@@ -17,6 +17,8 @@ export type StatusInput = {
   /** Phase forced by the kubelet, e.g. DeadlineExceeded. */
   readonly verdict?: { readonly phase: "Failed"; readonly reason: string; readonly message: string };
   readonly now: string;
+  /** `name://version` of the container runtime: the scheme of container ids. */
+  readonly runtime: string;
 };
 
 /** The whole status; conditions of others (readiness gates) are kept as the pod has them. */
@@ -94,19 +96,23 @@ function containerStatus(
     ready: isReady(record, init, sidecar),
     started: running !== undefined && (init && !sidecar ? true : record?.started === true),
     ...(running
-      ? { containerID: containerId(running.id) }
+      ? { containerID: containerId(running.id, input.runtime) }
       : record?.ended
-        ? { containerID: containerId(record.ended.containerId) }
+        ? { containerID: containerId(record.ended.containerId, input.runtime) }
         : {}),
-    lastState: record?.previous ? { terminated: terminated(record.previous) } : {},
+    lastState: record?.previous ? { terminated: terminated(record.previous, input.runtime) } : {},
   };
   if (running) return { ...base, state: { running: { startedAt: seconds(running.startedAt) } } };
   if (record?.waiting) {
     // While a container waits for its next start, the run that ended is its last state.
     const last = record.ended ?? record.previous;
-    return { ...base, lastState: last ? { terminated: terminated(last) } : {}, state: { waiting: record.waiting } };
+    return {
+      ...base,
+      lastState: last ? { terminated: terminated(last, input.runtime) } : {},
+      state: { waiting: record.waiting },
+    };
   }
-  if (record?.ended) return { ...base, state: { terminated: terminated(record.ended) } };
+  if (record?.ended) return { ...base, state: { terminated: terminated(record.ended, input.runtime) } };
   const initsPending = !init && !input.initialized && (input.pod.spec?.initContainers ?? []).length > 0;
   return { ...base, state: { waiting: { reason: initsPending || init ? "PodInitializing" : "ContainerCreating" } } };
 }
@@ -118,7 +124,7 @@ function isReady(record: ContainerRecord | undefined, init: boolean, sidecar: bo
   return record.running !== undefined && record.started && record.ready;
 }
 
-function terminated(end: Ended) {
+function terminated(end: Ended, runtime: string) {
   return {
     exitCode: end.exitCode,
     ...(end.signal ? { signal: end.signal } : {}),
@@ -126,11 +132,11 @@ function terminated(end: Ended) {
     ...(end.message ? { message: end.message } : {}),
     startedAt: seconds(end.startedAt),
     finishedAt: seconds(end.finishedAt),
-    containerID: containerId(end.containerId),
+    containerID: containerId(end.containerId, runtime),
   };
 }
 
-export const containerId = (id: string): string => `underlay://${id}`;
+const containerId = (id: string, runtime: string): string => `${runtime.slice(0, runtime.indexOf("://"))}://${id}`;
 /** RFC 3339 without a fraction, as API times are. */
 export const seconds = (time: string): string => `${time.slice(0, 19)}Z`;
 

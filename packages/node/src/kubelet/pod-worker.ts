@@ -23,7 +23,7 @@ import { runHook } from "./lifecycle-hooks.ts";
 import type { ObjectCache } from "./object-cache.ts";
 import { logFile, podLogDir } from "./places.ts";
 import { podStatus } from "./pod-status.ts";
-import { createSandbox, findSandbox, removeSandbox, type Sandbox } from "./sandbox.ts";
+import type { PodProcesses, Sandbox } from "./runtime.ts";
 import type { ContainerState } from "./shim-client.ts";
 import { StatusWriter } from "./status-writer.ts";
 import { terminationMessage } from "./termination-message.ts";
@@ -76,10 +76,10 @@ export class PodWorker {
   }
 
   get netns(): string | undefined {
-    return this.#sandbox?.record.attachment?.netns;
+    return this.#sandbox?.record.netns;
   }
 
-  get shim(): Sandbox["shim"] | undefined {
+  get shim(): PodProcesses | undefined {
     return this.#sandbox?.shim;
   }
 
@@ -195,9 +195,9 @@ export class PodWorker {
   }
 
   async #makeSandbox(): Promise<void> {
-    const { places, cni } = this.#context;
-    await removeSandbox(this.#uid(), places, cni);
-    this.#sandbox = await createSandbox(this.pod, places, cni);
+    const { runtime } = this.#context;
+    await runtime.removeSandbox(this.#uid());
+    this.#sandbox = await runtime.createSandbox(this.pod);
     await this.#watchShim();
   }
 
@@ -328,7 +328,7 @@ export class PodWorker {
     record.ended = {
       containerId: state.id,
       exitCode: state.exitCode ?? 137,
-      reason: state.exitCode === 0 ? "Completed" : "Error",
+      reason: state.reason ?? (state.exitCode === 0 ? "Completed" : "Error"),
       ...(text ? { message: text } : {}),
       startedAt: state.startedAt,
       finishedAt: state.finishedAt ?? new Date().toISOString(),
@@ -386,7 +386,6 @@ export class PodWorker {
   }
 
   async #endNow(): Promise<void> {
-    const { places, cni } = this.#context;
     const sidecars = (this.pod.spec?.initContainers ?? [])
       .filter((c) => c.restartPolicy === "Always")
       .map((c) => c.name);
@@ -399,7 +398,7 @@ export class PodWorker {
     const shim = this.#sandbox?.shim;
     this.#sandbox = undefined;
     shim?.unwatch();
-    await removeSandbox(this.#uid(), places, cni);
+    await this.#context.runtime.removeSandbox(this.#uid());
     this.#terminal = true;
     this.#ended = true;
     this.#report();
@@ -468,9 +467,9 @@ export class PodWorker {
   // ---- taking over
 
   async #adopt(): Promise<void> {
-    const found = await findSandbox(this.#uid(), this.#context.places);
+    const found = await this.#context.runtime.findSandbox(this.pod);
     this.#sandbox = found;
-    await adoptRecords(this.records, this.pod, found, this.#context.places);
+    await adoptRecords(this.records, this.pod, found, this.#context.runtime);
     const phase = this.pod.status?.phase;
     if (phase === "Succeeded" || phase === "Failed") this.#terminal = true;
     this.#adopted = true;
@@ -524,18 +523,23 @@ export class PodWorker {
     const environ = readFileSync(`/proc/${running.pid}/environ`, "utf8");
     return {
       ...containerUser(this.pod, container, running.imageUser),
+      containerId: running.id,
       pid: running.pid,
       env: environ.split("\0").filter(Boolean),
       cwd: container.workingDir || running.imageWorkingDir || "/",
     };
   }
 
+  hasTerminal(name: string): boolean {
+    return this.#container(name).tty === true;
+  }
+
   #probeTarget(container: Container) {
     return {
       podIp: this.ips[0] ?? "127.0.0.1",
       container,
-      luaDir: this.#context.places.lua,
-      exec: () => this.execTarget(container.name),
+      exec: (argv: readonly string[], timeoutMs: number) =>
+        this.#context.runtime.execAndCollect(this.execTarget(container.name), argv, timeoutMs),
     };
   }
 
@@ -554,6 +558,7 @@ export class PodWorker {
         terminal: this.#terminal && ![...this.records.values()].some((r) => r.running),
         ...(this.#verdict ? { verdict: this.#verdict } : {}),
         now: new Date().toISOString(),
+        runtime: this.#context.runtime.version,
       }),
     );
   }

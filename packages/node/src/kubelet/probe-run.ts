@@ -3,14 +3,13 @@ import http from "node:http";
 import https from "node:https";
 import { connect } from "node:net";
 import type { Container, Probe } from "@underlay/kube/objects";
-import { execAndCollect, type ExecTarget } from "./exec-in-pod.ts";
+import type { Collected } from "./exec-in-pod.ts";
 
 export type ProbeOutcome = { readonly ok: boolean; readonly message: string };
 export type ProbeTarget = {
   readonly podIp: string;
   readonly container: Container;
-  readonly luaDir: string;
-  readonly exec: () => ExecTarget;
+  readonly exec: (argv: readonly string[], timeoutMs: number) => Promise<Collected>;
 };
 
 export async function runProbe(probe: Probe, target: ProbeTarget): Promise<ProbeOutcome> {
@@ -89,7 +88,7 @@ async function probeExec(
   timeoutMs: number,
   seconds: number,
 ): Promise<ProbeOutcome> {
-  const result = await execAndCollect(target.luaDir, target.exec(), argv, timeoutMs);
+  const result = await target.exec(argv, timeoutMs);
   if (result.timedOut)
     return { ok: false, message: `command timed out: "${argv.join(" ")}" timed out after ${seconds}s` };
   return { ok: result.code === 0, message: result.error ?? result.output.trim() };

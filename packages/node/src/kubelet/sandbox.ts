@@ -12,32 +12,34 @@ import type { Attachment, Cni } from "./cni.ts";
 import { resultAddresses } from "./cni-config.ts";
 import { shimDir, type Places } from "./places.ts";
 import { podHostname } from "./resolver-files.ts";
+import type { SandboxRecord } from "./runtime.ts";
 import { run, ShimClient, type ContainerState } from "./shim-client.ts";
 
-export type SandboxRecord = {
-  readonly id: string;
-  readonly uid: string;
-  readonly namespace: string;
-  readonly name: string;
+type ShimRecord = SandboxRecord & {
   readonly attachment?: Attachment;
-  readonly ips: readonly string[];
   /** Set once the network was attached (or is the node's): only then may containers start. */
   readonly ready: boolean;
 };
 
-export type Sandbox = {
-  readonly record: SandboxRecord;
+export type ShimSandbox = {
+  readonly record: ShimRecord;
   readonly shim: ShimClient;
   readonly containers: ContainerState[];
 };
 
-export async function createSandbox(pod: Pod, places: Places, cni: Cni): Promise<Sandbox> {
+export async function createSandbox(pod: Pod, places: Places, cni: Cni): Promise<ShimSandbox> {
   const uid = pod.metadata.uid ?? "";
   const dir = shimDir(places, uid);
   const id = randomBytes(32).toString("hex");
-  const base = { id, uid, namespace: pod.metadata.namespace ?? "", name: pod.metadata.name ?? "" };
   const hostNetwork = pod.spec?.hostNetwork === true;
   const netns = join(places.netns, `cni-${randomUUID()}`);
+  const base = {
+    id,
+    uid,
+    namespace: pod.metadata.namespace ?? "",
+    name: pod.metadata.name ?? "",
+    ...(hostNetwork ? {} : { netns }),
+  };
   await rm(dir, { recursive: true, force: true });
   await mkdir(dir, { recursive: true });
   const attachment: Attachment | undefined = hostNetwork
@@ -63,7 +65,7 @@ export async function createSandbox(pod: Pod, places: Places, cni: Cni): Promise
   });
   try {
     const ips = attachment ? resultAddresses(await cni.add(attachment)) : [];
-    const record: SandboxRecord = { ...base, ...(attachment ? { attachment } : {}), ips, ready: true };
+    const record: ShimRecord = { ...base, ...(attachment ? { attachment } : {}), ips, ready: true };
     await writeRecord(dir, record);
     return { record, shim, containers: [] };
   } catch (err) {
@@ -76,7 +78,7 @@ export async function createSandbox(pod: Pod, places: Places, cni: Cni): Promise
 }
 
 /** The sandbox that still runs for a pod; undefined when there is none (its remains stay for `removeSandbox`). */
-export async function findSandbox(uid: string, places: Places): Promise<Sandbox | undefined> {
+export async function findSandbox(uid: string, places: Places): Promise<ShimSandbox | undefined> {
   const record = await readRecord(shimDir(places, uid));
   if (!record?.ready) return undefined;
   const found = await ShimClient.find(shimDir(places, uid));
@@ -94,21 +96,21 @@ export async function removeSandbox(uid: string, places: Places, cni: Cni): Prom
 }
 
 /** Every pod that has a sandbox or remains of one on this node. */
-export async function listSandboxes(places: Places): Promise<SandboxRecord[]> {
+export async function listSandboxes(places: Places): Promise<ShimRecord[]> {
   const uids = await readdir(places.run).catch(() => [] as string[]);
   const records = await Promise.all(uids.map((uid) => readRecord(join(places.run, uid))));
   return records.filter((record) => record !== undefined);
 }
 
-async function readRecord(dir: string): Promise<SandboxRecord | undefined> {
+async function readRecord(dir: string): Promise<ShimRecord | undefined> {
   try {
-    return JSON.parse(await readFile(join(dir, "sandbox-record.json"), "utf8")) as SandboxRecord;
+    return JSON.parse(await readFile(join(dir, "sandbox-record.json"), "utf8")) as ShimRecord;
   } catch {
     return undefined;
   }
 }
 
-async function writeRecord(dir: string, record: SandboxRecord): Promise<void> {
+async function writeRecord(dir: string, record: ShimRecord): Promise<void> {
   const file = join(dir, "sandbox-record.json");
   await writeFile(`${file}.new`, JSON.stringify(record));
   await rename(`${file}.new`, file);
@@ -121,7 +123,7 @@ async function removeNetnsFile(netns: string): Promise<void> {
   await rm(netns, { force: true });
 }
 
-function portMappings(pod: Pod): Attachment["portMappings"] {
+export function portMappings(pod: Pod): Attachment["portMappings"] {
   const byPort = new Map(
     (pod.spec?.containers ?? []).flatMap((c) =>
       (c.ports ?? []).map((p) => [`${p.protocol ?? "TCP"}/${p.hostPort}/${p.hostIP ?? ""}`, p] as const),

@@ -72,12 +72,11 @@ async function handle(kubelet: Kubelet, request: http.IncomingMessage, response:
   if (route.kind === "containerLogs")
     return serveLogs(kubelet.context, worker, route.container, url.searchParams, response);
   if (route.kind === "run") {
-    const { execAndCollect } = await import("./exec-in-pod.ts");
     const argv =
       url.searchParams.getAll("command").length > 0
         ? url.searchParams.getAll("command")
         : (url.searchParams.get("cmd") ?? "").split(" ");
-    const result = await execAndCollect(kubelet.context.places.lua, worker.execTarget(route.container), argv, 60_000);
+    const result = await kubelet.context.runtime.execAndCollect(worker.execTarget(route.container), argv, 60_000);
     if (result.code !== 0) response.writeHead(500);
     return void response.end(result.error ?? result.output);
   }

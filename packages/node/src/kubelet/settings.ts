@@ -21,8 +21,13 @@ export type NodeSettings = {
   readonly taints: readonly { readonly key: string; readonly value?: string; readonly effect: string }[];
   readonly port: number;
   readonly healthPort: number;
+  /** Pod shims of our own, or containerd over CRI (a node asks for it by the label `node.underlay.dev/container-runtime`). */
+  readonly containerRuntime: "underlay" | "containerd";
   readonly backOff: { readonly initialMs: number; readonly maxMs: number };
 };
+
+/** Also visible on the Node: which nodes run their pods in containerd. */
+export const runtimeLabel = "node.underlay.dev/container-runtime";
 
 /** What holds where neither IMDS nor user data say otherwise. */
 export const defaultSettings = {
@@ -35,5 +40,6 @@ export const defaultSettings = {
   taints: [],
   port: 10250,
   healthPort: 10248,
+  containerRuntime: "underlay",
   backOff: { initialMs: 10_000, maxMs: 300_000 },
 } as const;

@@ -7,6 +7,8 @@ import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { luajit } from "./places.ts";
+import type { AttachedStreams, PodProcesses } from "./runtime.ts";
+import { readFrames, writeFrame } from "./shim-frames.ts";
 
 export type ContainerState = {
   readonly id: string;
@@ -19,6 +21,8 @@ export type ContainerState = {
   readonly finishedAt?: string;
   readonly exitCode?: number;
   readonly signal?: number;
+  /** Why it ended, when the runtime knows more than the exit code (`OOMKilled`). */
+  readonly reason?: string;
 };
 
 export type SandboxSpec = {
@@ -48,6 +52,8 @@ export type ShimContainer = ContainerUser & {
   readonly id: string;
   readonly name: string;
   readonly attempt: number;
+  /** The image as the runtime knows it; a shim does not need it. */
+  readonly image: string;
   readonly argv: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string;
@@ -65,7 +71,7 @@ export type ShimContainer = ContainerUser & {
   readonly sharePid?: boolean;
 };
 
-export class ShimClient {
+export class ShimClient implements PodProcesses {
   readonly dir: string;
   #watch: Socket | undefined;
 
@@ -151,11 +157,19 @@ export class ShimClient {
     this.#watch?.destroy();
   }
 
-  /** A raw connection for attach: frames as `shim-server.ts` describes. */
-  attach(id: string): Socket {
+  /** Frames as `shim-server.ts` describes. */
+  attach(id: string): AttachedStreams {
     const socket = connect(this.#socketPath());
+    socket.on("error", () => {});
     socket.write(`${JSON.stringify({ do: "attach", id })}\n`);
-    return socket;
+    return {
+      onOutput: (each) => readFrames(socket, each),
+      onClose: (done) => void socket.on("close", done),
+      write: (data) => writeFrame(socket, 0, data),
+      endInput: () => writeFrame(socket, 3, Buffer.alloc(0)),
+      resize: (w, h) => writeFrame(socket, 4, Buffer.from(JSON.stringify({ w, h }))),
+      close: () => void socket.end(),
+    };
   }
 
   #socketPath(): string {

@@ -6,11 +6,9 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
-import { execInPod } from "./exec-in-pod.ts";
 import type { Kubelet } from "./kubelet.ts";
 import type { PodWorker } from "./pod-worker.ts";
 import { parseRoute } from "./kubelet-route.ts";
-import { readFrames, writeFrame } from "./shim-frames.ts";
 
 const channelProtocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 const portForwardProtocols = ["v4.channel.k8s.io", "portforward.k8s.io"];
@@ -51,7 +49,10 @@ function serveExec(
 ): void {
   const tty = flag(query, "tty");
   const wantsStdin = flag(query, "stdin", "input");
-  const running = execInPod(kubelet.context.places.lua, worker.execTarget(container), query.getAll("command"), tty);
+  const running = kubelet.context.runtime.exec(worker.execTarget(container), query.getAll("command"), {
+    tty,
+    stdin: wantsStdin,
+  });
   const timers = keepAlive(web);
   pipeOut(running.stdout, web, 1);
   pipeOut(running.stderr, web, 2);
@@ -108,25 +109,26 @@ function serveAttach(worker: PodWorker, container: string, query: URLSearchParam
   const running = worker.records.get(container)?.running;
   const shim = worker.shim;
   if (!running || !shim) return web.close(1011);
-  const socket = shim.attach(running.id);
+  const streams = shim.attach(running.id, worker.hasTerminal(container));
   const timers = keepAlive(web);
   const wantsStdin = flag(query, "stdin", "input");
-  readFrames(socket, (kind, data) => web.send(Buffer.concat([Buffer.from([kind]), data])));
+  streams.onOutput((kind, data) => {
+    if (web.readyState === web.OPEN) web.send(Buffer.concat([Buffer.from([kind]), data]));
+  });
   web.on("message", (data: Buffer) => {
     const rest = data.subarray(1);
-    if (data[0] === 0 && wantsStdin) writeFrame(socket, 0, rest);
+    if (data[0] === 0 && wantsStdin) streams.write(rest);
     else if (data[0] === 4) {
       const size = JSON.parse(rest.toString("utf8")) as { Width: number; Height: number };
-      writeFrame(socket, 4, Buffer.from(JSON.stringify({ w: size.Width, h: size.Height })));
-    } else if (data[0] === 255 && rest[0] === 0) writeFrame(socket, 3, Buffer.alloc(0));
+      streams.resize(size.Width, size.Height);
+    } else if (data[0] === 255 && rest[0] === 0) streams.endInput();
   });
-  socket.on("error", () => {});
   web.on("close", () => {
     clearInterval(timers);
-    if (wantsStdin) writeFrame(socket, 3, Buffer.alloc(0));
-    socket.end();
+    if (wantsStdin) streams.endInput();
+    streams.close();
   });
-  socket.on("close", () => {
+  streams.onClose(() => {
     sendStatus(web, { metadata: {}, status: "Success" });
     web.close(1000);
   });

@@ -17,6 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { removeCgroups } from "@underlay/kernel/cgroups";
 import { createNetns, deleteNetns } from "@underlay/kernel/netns";
 import { Rtnl } from "@underlay/kernel/rtnetlink";
 import { KubeClient } from "@underlay/kube/client";
@@ -80,7 +81,7 @@ export async function until<T>(
   }
 }
 
-export async function bootInstance(): Promise<Instance> {
+export async function bootInstance(options: { containerRuntime?: "containerd" } = {}): Promise<Instance> {
   const netns = `ul-t${randomBytes(3).toString("hex")}-node`;
   const dir = mkdtempSync(join(tmpdir(), `${netns}-`));
   const children: ChildProcess[] = [];
@@ -95,6 +96,7 @@ export async function bootInstance(): Promise<Instance> {
     await Promise.all(
       children.map((c) => until("a process to end", () => c.exitCode !== null || c.signalCode !== null)),
     );
+    await removeCgroups(netns);
     deleteNetns(netns);
     rmSync(dir, { recursive: true, force: true });
   };
@@ -114,7 +116,7 @@ export async function bootInstance(): Promise<Instance> {
       ),
     );
     const root = join(dir, "root");
-    await writeNodeFiles(root, api);
+    await writeNodeFiles(root, api, options);
     const boot = {
       instanceId: "i-0123456789abcdef0",
       hostname: nodeName,
@@ -133,6 +135,7 @@ export async function bootInstance(): Promise<Instance> {
         ],
       },
       resolvConf: "nameserver 10.42.0.2\n",
+      cgroup: netns,
     };
     writeFileSync(join(dir, "boot.json"), JSON.stringify(boot));
     const init = start([
@@ -197,7 +200,7 @@ async function findConfig(file: string): Promise<KubeConfig | undefined> {
   return existsSync(file) ? loadKubeConfig(file).catch(() => undefined) : undefined;
 }
 
-async function writeNodeFiles(root: string, api: string): Promise<void> {
+async function writeNodeFiles(root: string, api: string, options: object): Promise<void> {
   const ca = {
     cert: readFileSync(join(api, "pki/ca.crt"), "utf8"),
     key: readFileSync(join(api, "pki/ca.key"), "utf8"),
@@ -210,7 +213,13 @@ async function writeNodeFiles(root: string, api: string): Promise<void> {
   mkdirSync(join(root, "var/lib/kubelet/pki"), { recursive: true });
   writeFileSync(
     join(root, "etc/kubernetes/settings.json"),
-    JSON.stringify({ nodeName, nodeIp, clusterDns: ["172.20.0.10"], backOff: { initialMs: 300, maxMs: 1000 } }),
+    JSON.stringify({
+      nodeName,
+      nodeIp,
+      clusterDns: ["172.20.0.10"],
+      backOff: { initialMs: 300, maxMs: 1000 },
+      ...options,
+    }),
   );
   writeFileSync(
     join(root, "etc/kubernetes/kubeconfig"),
