@@ -1,4 +1,5 @@
 /** The network configuration `10-aws.conflist`: its appearance is what turns a node Ready. Pure. */
+import { variables } from "./settings-table.ts";
 import type { Settings } from "./settings.ts";
 
 export const conflistName = "10-aws.conflist";
@@ -39,4 +40,4 @@ export function formatConflist(settings: ConflistSettings): string {
   return `${JSON.stringify({ cniVersion: "0.4.0", name: "aws-cni", disableCheck: true, plugins }, undefined, 2)}\n`;
 }
 
-export const defaultPlumberSocket = "/var/run/aws-node/plumber.sock";
+export const defaultPlumberSocket = variables.UNDERLAY_PLUMBER_SOCKET.fallback;

@@ -32,7 +32,7 @@ function poolOf(perEni: number, enis = 2, store = new MemoryStore()) {
       excluded: false,
       createdAt: n,
     });
-    for (let i = 0; i < perEni; i++) datastore.addAddress(`eni-${n}`, `10.0.${n}.${10 + i}`);
+    for (let i = 0; i < perEni; i++) datastore.addCidr(`eni-${n}`, `10.0.${n}.${10 + i}/32`);
   }
   return { datastore, store };
 }
@@ -65,7 +65,7 @@ test("a released address waits for its cooldown, and the longest released comes 
   addressOf(datastore, "b");
   datastore.release(key("b"), 1_000);
   datastore.release(key("a"), 2_000);
-  assert.deepEqual(datastore.counts(30_999), { total: 2, assigned: 0, cooling: 2, available: 0 });
+  assert.deepEqual(datastore.counts(30_999), { total: 2, assigned: 0, cooling: 2, available: 0, prefixes: 0 });
   assert.equal(addressOf(datastore, "c", 30_999), undefined);
   assert.equal(addressOf(datastore, "c", 32_000), "10.0.0.11");
   assert.equal(addressOf(datastore, "d", 32_000), "10.0.0.10");
@@ -96,11 +96,11 @@ test("release() that cannot be checkpointed keeps the address with its pod", () 
 test("an address a pod holds is removed only by force", () => {
   const { datastore } = poolOf(1);
   addressOf(datastore, "a");
-  assert.throws(() => datastore.removeAddress("eni-0", "10.0.0.10"), {
+  assert.throws(() => datastore.removeCidr("eni-0", "10.0.0.10/32"), {
     message: "Cannot remove 10.0.0.10: pod shop/a holds it",
   });
   assert.throws(() => datastore.removeEni("eni-0"), /pod shop\/a holds it/);
-  assert.equal(datastore.removeAddress("eni-0", "10.0.0.10", { force: true })?.pod.name, "a");
+  assert.equal(datastore.removeCidr("eni-0", "10.0.0.10/32", { force: true })[0]?.pod.name, "a");
   assert.equal(datastore.find(key("a")), undefined);
 });
 
@@ -152,4 +152,45 @@ test("restore() refuses a checkpoint that has an address twice", () => {
   store.saved = ["a", "b"].map((name) => ({ key: key(name), address: "10.0.0.10", allocatedNs: 1n, pod: pod(name) }));
   const { datastore } = poolOf(1, 1, store);
   assert.throws(() => datastore.restore(() => true), { code: "checkpoint-duplicate" });
+});
+
+function prefixPool(store = new MemoryStore()) {
+  const datastore = new Datastore(store, 30_000, { prefixes: true });
+  datastore.addEni({
+    eniId: "eni-0",
+    mac: "02:00:00:00:00:00",
+    deviceNumber: 0,
+    subnetId: "subnet-1",
+    primary: true,
+    trunk: false,
+    efa: false,
+    excluded: false,
+    createdAt: 0,
+  });
+  for (const cidr of ["10.0.0.16/28", "10.0.0.32/28", "10.0.0.9/32"]) datastore.addCidr("eni-0", cidr);
+  return datastore;
+}
+
+test("all 16 addresses of a prefix are given, a begun prefix first, a draining single address never", () => {
+  const datastore = prefixPool();
+  const given = Array.from({ length: 33 }, (_, i) => addressOf(datastore, `p${i}`));
+  assert.deepEqual(
+    [given[0], given[15], given[16], given[31], given[32]],
+    ["10.0.0.16", "10.0.0.31", "10.0.0.32", "10.0.0.47", undefined],
+  );
+  assert.deepEqual(datastore.counts(0), { total: 32, assigned: 32, cooling: 0, available: 0, prefixes: 2 });
+});
+
+test("restore() finds pods inside prefixes and on draining single addresses", () => {
+  const store = new MemoryStore();
+  store.saved = ["10.0.0.21", "10.0.0.9"].map((address) => ({
+    key: key(address),
+    address,
+    allocatedNs: 1n,
+    pod: pod(address),
+  }));
+  const datastore = prefixPool(store);
+  assert.equal(datastore.restore(() => true).restored.length, 2);
+  assert.equal(addressOf(datastore, "new"), "10.0.0.16");
+  assert.throws(() => datastore.removeCidr("eni-0", "10.0.0.16/28"), /holds it/);
 });

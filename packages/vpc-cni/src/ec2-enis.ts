@@ -36,7 +36,8 @@ export type EniFacts = {
   readonly trunk: boolean;
   readonly efa: boolean;
   readonly tags: Readonly<Record<string, string>>;
-  readonly addresses: readonly string[];
+  /** Secondary addresses (`/32`) and prefixes (`/28`). */
+  readonly cidrs: readonly string[];
   readonly attachmentId: string | undefined;
   /** The instance it is attached to, if any. */
   readonly instanceId: string | undefined;
@@ -48,8 +49,11 @@ export type EniFacts = {
 export type ConnectionTracking = NonNullable<NetworkInterface["ConnectionTrackingConfiguration"]>;
 
 export type NewEni = {
-  /** Secondary addresses. */
+  /** Secondary addresses, or prefixes. */
   readonly count: number;
+  readonly prefixes: boolean;
+  /** Of an ENIConfig; undefined: chosen by tags and free addresses. */
+  readonly subnetId?: string | undefined;
   readonly securityGroups: readonly string[];
   readonly connectionTracking?: ConnectionTracking | undefined;
 };
@@ -149,14 +153,18 @@ export class Ec2Enis {
     await this.#delete(eniId);
   }
 
-  /** Asks for `count` more addresses, then for one if that fails. The new addresses. */
-  async assign(eniId: string, count: number): Promise<readonly string[]> {
-    const ask = async (SecondaryPrivateIpAddressCount: number) => {
+  /** Asks for `count` more addresses or prefixes, then for one if that fails. The new ones as CIDRs. */
+  async assign(eniId: string, count: number, prefixes: boolean): Promise<readonly string[]> {
+    const ask = async (number: number) => {
       const answer = await this.#call("AssignPrivateIpAddresses", {
         NetworkInterfaceId: eniId,
-        SecondaryPrivateIpAddressCount,
+        ...(prefixes ? { Ipv4PrefixCount: number } : { SecondaryPrivateIpAddressCount: number }),
       });
-      return (answer.AssignedPrivateIpAddresses ?? []).flatMap((item) => item.PrivateIpAddress ?? []);
+      return prefixes
+        ? (answer.AssignedIpv4Prefixes ?? []).flatMap((item) => item.Ipv4Prefix ?? [])
+        : (answer.AssignedPrivateIpAddresses ?? []).flatMap((item) =>
+            item.PrivateIpAddress === undefined ? [] : [`${item.PrivateIpAddress}/32`],
+          );
     };
     try {
       return await ask(count);
@@ -166,8 +174,15 @@ export class Ec2Enis {
     }
   }
 
-  async unassign(eniId: string, addresses: readonly string[]): Promise<void> {
-    await this.#call("UnassignPrivateIpAddresses", { NetworkInterfaceId: eniId, PrivateIpAddresses: [...addresses] });
+  /** Single addresses and prefixes in one call. */
+  async unassign(eniId: string, cidrs: readonly string[]): Promise<void> {
+    const single = cidrs.filter((cidr) => cidr.endsWith("/32")).map((cidr) => cidr.slice(0, -"/32".length));
+    const prefixes = cidrs.filter((cidr) => !cidr.endsWith("/32"));
+    await this.#call("UnassignPrivateIpAddresses", {
+      NetworkInterfaceId: eniId,
+      ...(single.length > 0 ? { PrivateIpAddresses: single } : {}),
+      ...(prefixes.length > 0 ? { Ipv4Prefixes: prefixes } : {}),
+    });
   }
 
   /** Gives a managed ENI the tags it lacks. */
@@ -218,9 +233,9 @@ export class Ec2Enis {
     return deleted;
   }
 
-  async #create({ count, securityGroups, connectionTracking }: NewEni): Promise<string> {
+  async #create({ count, prefixes, subnetId, securityGroups, connectionTracking }: NewEni): Promise<string> {
     const { instance } = this.#o;
-    const subnets = await this.#subnets();
+    const subnets = subnetId === undefined ? await this.#subnets() : [subnetId];
     let last: unknown = new Error(
       `Cannot create a network interface: no subnet of ${instance.availabilityZone} is eligible (tag kubernetes.io/role/cni)`,
     );
@@ -231,7 +246,7 @@ export class Ec2Enis {
           Groups: [...securityGroups],
           SubnetId,
           ...(connectionTracking === undefined ? {} : { ConnectionTrackingSpecification: connectionTracking }),
-          SecondaryPrivateIpAddressCount: count,
+          ...(prefixes ? { Ipv4PrefixCount: count } : { SecondaryPrivateIpAddressCount: count }),
           TagSpecifications: [
             {
               ResourceType: "network-interface",
@@ -330,13 +345,27 @@ export function isOutOfAddresses(error: unknown): boolean {
   return isAwsError(error, "InsufficientFreeAddressesInSubnet", "InsufficientCidrBlocks");
 }
 
+/**
+ * No /28 is free where one was asked for. Upstream takes the answer of CreateNetworkInterface in a fragmented subnet,
+ * `InvalidParameterValue`, for something else and asks again at once.
+ */
+export function isFragmented(error: unknown): boolean {
+  return (
+    isAwsError(error, "InsufficientCidrBlocks") ||
+    (isAwsError(error, "InvalidParameterValue") && /cidr block|prefix/i.test(error.message))
+  );
+}
+
 function factsOf(eni: NetworkInterface): EniFacts {
   return {
     eniId: eni.NetworkInterfaceId ?? "",
     trunk: eni.InterfaceType === "trunk",
     efa: eni.InterfaceType === "efa" || eni.InterfaceType === "efa-only",
     tags: tagsOf(eni.TagSet),
-    addresses: (eni.PrivateIpAddresses ?? []).flatMap((one) => (one.Primary ? [] : (one.PrivateIpAddress ?? []))),
+    cidrs: [
+      ...(eni.PrivateIpAddresses ?? []).flatMap((one) => (one.Primary ? [] : [`${one.PrivateIpAddress}/32`])),
+      ...(eni.Ipv4Prefixes ?? []).flatMap((one) => one.Ipv4Prefix ?? []),
+    ],
     attachmentId: eni.Attachment?.AttachmentId,
     instanceId: eni.Attachment?.InstanceId,
     deleteOnTermination: eni.Attachment?.DeleteOnTermination ?? false,

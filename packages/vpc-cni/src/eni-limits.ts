@@ -1,11 +1,13 @@
 /** How many ENIs and addresses an instance type has: by table, a type that is not in it by one DescribeInstanceTypes. */
 import type { Ec2Client } from "@underlay/aws/ec2-client";
-import { eniLimitsByType } from "./generated/eni-limits.ts";
+import { eniLimitsByType, xenTypes } from "./generated/eni-limits.ts";
 
 export type EniLimits = {
   readonly maxEnis: number;
   /** IPv4 addresses per ENI, the primary included. */
   readonly addressesPerEni: number;
+  /** Nitro or bare metal: ENIs can have /28 prefixes. */
+  readonly prefixes: boolean;
 };
 
 /** From the table, else from EC2. */
@@ -21,7 +23,8 @@ export async function readEniLimits(instanceType: string, ec2: Ec2Client): Promi
   }
   const cards = network.NetworkCards;
   const card = cards?.find((one) => one.NetworkCardIndex === (network.DefaultNetworkCardIndex ?? 0));
-  return { maxEnis: card?.MaximumNetworkInterfaces ?? maxEnis, addressesPerEni };
+  const prefixes = InstanceTypes?.[0]?.Hypervisor === "nitro" || InstanceTypes?.[0]?.BareMetal === true;
+  return { maxEnis: card?.MaximumNetworkInterfaces ?? maxEnis, addressesPerEni, prefixes };
 }
 
 /** From the table alone. */
@@ -29,10 +32,10 @@ export function findEniLimits(instanceType: string): EniLimits | undefined {
   const row = Object.entries(eniLimitsByType).find(([, types]) => types.split(" ").includes(instanceType));
   if (!row) return undefined;
   const [maxEnis = 0, addressesPerEni = 0] = row[0].split("x").map(Number);
-  return { maxEnis, addressesPerEni };
+  return { maxEnis, addressesPerEni, prefixes: !xenTypes.split(" ").includes(instanceType) };
 }
 
 /** Pods a node of these limits can run: one address each, and two pods on the host's network. */
-export function maxPodsOf(limits: EniLimits): number {
+export function maxPodsOf(limits: Pick<EniLimits, "maxEnis" | "addressesPerEni">): number {
   return limits.maxEnis * (limits.addressesPerEni - 1) + 2;
 }

@@ -10,13 +10,13 @@ import { writeSysctl } from "@underlay/kernel/sysctl";
 import { createLog } from "@underlay/log/log";
 import { installPlugin, installReferencePlugins } from "./install.ts";
 import { describeFailure } from "./failure.ts";
-import { parseSettings } from "./settings.ts";
+import { parseInitSettings } from "./settings.ts";
 
 const log = createLog("aws-vpc-cni-init");
 const pluginProgram = fileURLToPath(new URL("../../../.build/lua/aws-cni.lua", import.meta.url));
 
 async function main(): Promise<void> {
-  const settings = parseSettings(process.env);
+  const settings = parseInitSettings(process.env);
   installPlugin(settings.hostCniBinPath, pluginProgram);
   const missing = installReferencePlugins(settings.hostCniBinPath);
   if (missing.length > 0) {

@@ -21,8 +21,8 @@ export type AttachedEni = {
   readonly subnetId: string;
   readonly subnetCidr: string;
   readonly primaryAddress: string;
-  /** Secondary private addresses. */
-  readonly addresses: readonly string[];
+  /** Secondary private addresses (`/32`) and delegated prefixes (`/28`). */
+  readonly cidrs: readonly string[];
 };
 
 const macs = "meta-data/network/interfaces/macs";
@@ -73,13 +73,14 @@ export async function readSecurityGroups(imds: ImdsClient, mac: string): Promise
 
 async function findAttachedEni(imds: ImdsClient, mac: string): Promise<AttachedEni | undefined> {
   const get = (key: string) => imds.get(`${macs}/${mac}/${key}`);
-  const [eniId, device, card, subnetId, subnetCidr, addresses] = await Promise.all([
+  const [eniId, device, card, subnetId, subnetCidr, addresses, prefixes] = await Promise.all([
     get("interface-id"),
     get("device-number"),
     get("network-card"),
     get("subnet-id"),
     get("subnet-ipv4-cidr-block"),
     imds.list(`${macs}/${mac}/local-ipv4s`),
+    imds.list(`${macs}/${mac}/ipv4-prefix`),
   ]);
   const [primaryAddress, ...secondary] = addresses;
   if (!eniId || device === undefined || !subnetId || !subnetCidr || !primaryAddress) return undefined;
@@ -91,7 +92,7 @@ async function findAttachedEni(imds: ImdsClient, mac: string): Promise<AttachedE
     subnetId: subnetId.trim(),
     subnetCidr: subnetCidr.trim(),
     primaryAddress,
-    addresses: secondary,
+    cidrs: [...secondary.map((address) => `${address}/32`), ...prefixes.map((prefix) => prefix.trim())],
   };
 }
 

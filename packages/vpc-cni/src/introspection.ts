@@ -1,6 +1,7 @@
 /** The two local HTTP doors of ipamd: introspection (what it holds) and Prometheus metrics. */
 import { createServer, type Server } from "node:http";
 import type { Datastore } from "./datastore.ts";
+import type { EniConfigAnswer } from "./eni-config.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Pool } from "./pool.ts";
 import type { Settings } from "./settings.ts";
@@ -9,6 +10,7 @@ type Served = {
   readonly datastore: Datastore;
   readonly pool: Pool;
   readonly settings: Settings;
+  readonly eniConfig: () => EniConfigAnswer;
   readonly now: () => number;
 };
 
@@ -18,6 +20,7 @@ export function serveIntrospection(served: Served): Server {
   const pages: Record<string, () => unknown> = {
     "/v1/enis": () => ({ 0: describeEnis(served) }),
     "/v1/pool": () => ({ because: served.pool.because, view: served.pool.view() }),
+    "/v1/eni-configs": () => served.eniConfig(),
     "/v1/networkutils-env-settings": () => ({
       AWS_VPC_CNI_NODE_PORT_SUPPORT: settings.nodePortSupport,
       AWS_VPC_K8S_CNI_CONNMARK: settings.connmark,
@@ -30,6 +33,9 @@ export function serveIntrospection(served: Served): Server {
       WARM_ENI_TARGET: settings.warmEniTarget,
       WARM_IP_TARGET: settings.warmIpTarget,
       MINIMUM_IP_TARGET: settings.minimumIpTarget,
+      WARM_PREFIX_TARGET: settings.warmPrefixTarget,
+      ENABLE_PREFIX_DELEGATION: served.datastore.prefixMode,
+      AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG: settings.customNetworking,
       MAX_ENI: settings.maxEni ?? -1,
       IP_COOLDOWN_PERIOD: settings.cooldownMs / 1000,
       ENABLE_SUBNET_DISCOVERY: settings.subnetDiscovery,
@@ -76,24 +82,26 @@ function describeEnis({ datastore, now }: Served): unknown {
       RouteTableID: eni.routeTable,
       SubnetID: eni.subnetId,
       AvailableIPv4Cidrs: Object.fromEntries(
-        [...eni.addresses.values()].map((record) => [
-          `${record.address}/32`,
+        [...eni.cidrs.values()].map((cidr) => [
+          cidr.cidr,
           {
-            Cidr: { IP: record.address, Mask: "/////w==" },
-            IPAddresses:
-              record.allocation || record.releasedAt !== undefined
-                ? {
-                    [record.address]: {
-                      Address: record.address,
-                      IPAMKey: { networkName: record.allocation?.key.networkName ?? "", containerID: "", ifName: "" },
-                      IPAMMetadata: record.allocation
-                        ? { k8sPodNamespace: record.allocation.pod.namespace, k8sPodName: record.allocation.pod.name }
-                        : {},
-                      State: datastore.stateOf(record, now()),
-                    },
-                  }
-                : {},
-            IsPrefix: false,
+            Cidr: { IP: cidr.cidr.split("/")[0], Mask: cidr.prefix ? "////8A==" : "/////w==" },
+            IPAddresses: Object.fromEntries(
+              [...cidr.addresses.values()]
+                .filter((record) => record.allocation || record.releasedAt !== undefined)
+                .map((record) => [
+                  record.address,
+                  {
+                    Address: record.address,
+                    IPAMKey: { networkName: record.allocation?.key.networkName ?? "", containerID: "", ifName: "" },
+                    IPAMMetadata: record.allocation
+                      ? { k8sPodNamespace: record.allocation.pod.namespace, k8sPodName: record.allocation.pod.name }
+                      : {},
+                    State: datastore.stateOf(record, now()),
+                  },
+                ]),
+            ),
+            IsPrefix: cidr.prefix,
             AddressFamily: "4",
           },
         ]),

@@ -16,7 +16,8 @@ import type { CniRequest } from "./cni-request.ts";
 import type { Clock } from "./clock.ts";
 import { Datastore } from "./datastore.ts";
 import { Ec2Enis } from "./ec2-enis.ts";
-import { maxPodsOf, readEniLimits } from "./eni-limits.ts";
+import type { EniConfigAnswer } from "./eni-config.ts";
+import { maxPodsOf, readEniLimits, type EniLimits } from "./eni-limits.ts";
 import { HostFirewall } from "./host-firewall.ts";
 import { HostNetwork } from "./host-network.ts";
 import { readInstance, readSecurityGroups, readVpcCidrs } from "./instance-metadata.ts";
@@ -31,6 +32,8 @@ import type { FirewallInput } from "./snat-rules.ts";
 export type NodeFacts = {
   maxPods(): number | undefined;
   isSchedulable(): boolean;
+  /** The ENIConfig of this node, for custom networking. */
+  eniConfig(): EniConfigAnswer;
   /** A Warning on aws-node's own pod. */
   warn(reason: string, message: string): void;
   /** A Warning on the pod that could not get an address. */
@@ -56,6 +59,7 @@ export type Ipamd = {
   readonly datastore: Datastore;
   readonly pool: Pool;
   readonly metrics: Metrics;
+  readonly eniConfig: () => EniConfigAnswer;
   /** Ends when the signal fires: no new calls, those under way are answered. */
   readonly done: Promise<void>;
 };
@@ -114,7 +118,10 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   const checkpoint = forgiveTornCheckpoint(options.checkpoint ?? checkpointFile(settings.backingStore), () =>
     [...host.linkNames()].some((name) => podLink.test(name)),
   );
-  const datastore = new Datastore(checkpoint, settings.cooldownMs);
+  const datastore = new Datastore(checkpoint, settings.cooldownMs, {
+    prefixes: usesPrefixes(settings, instance.instanceType, limits, log),
+    primaryUnused: settings.customNetworking,
+  });
   const pool = new Pool({
     datastore,
     enis,
@@ -127,6 +134,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     log,
     metrics,
     maxPods: () => node.maxPods() ?? maxPodsOf(limits),
+    eniConfig: () => node.eniConfig(),
     isSchedulable: () => !signal.aborted && node.isSchedulable(),
     onOutOfAddresses: (sentence) =>
       node.warn("InsufficientFreeAddressesInSubnet", `${instance.instanceId}: ${sentence}`),
@@ -134,7 +142,8 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
 
   await pool.discover();
   restore(datastore, host, settings, log);
-  await pool.grow();
+  await pool.drain();
+  await fillPool(options, pool, datastore);
   pool.updateGauges();
 
   const plumber = new Plumber({
@@ -171,14 +180,16 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   ];
   if (!settings.disableNetworkResourceProvisioning) {
     let groups = "";
-    loops.push(
-      repeatNow(clock, watchEveryMs, signal, log, "security-groups", async () => {
-        const read = await readSecurityGroups(imds, instance.primaryMac);
-        if (read.length === 0 || read.join() === groups) return;
-        await pool.setGroups(read);
-        groups = read.join();
-      }),
-    );
+    // ENIs of custom networking have groups of their own.
+    if (!settings.customNetworking)
+      loops.push(
+        repeatNow(clock, watchEveryMs, signal, log, "security-groups", async () => {
+          const read = await readSecurityGroups(imds, instance.primaryMac);
+          if (read.length === 0 || read.join() === groups) return;
+          await pool.setGroups(read);
+          groups = read.join();
+        }),
+      );
     if (!settings.disableLeakedEniCleanup) {
       loops.push(
         repeatAfter(clock, Math.random() * 300_000, 3_600_000, signal, log, "leaked-enis", async () => {
@@ -193,7 +204,38 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     host.close();
     firewall.close();
   });
-  return { datastore, pool, metrics, done };
+  return { datastore, pool, metrics, eniConfig: () => node.eniConfig(), done };
+}
+
+/** Prefixes need a Nitro instance or bare metal; elsewhere the setting is quietly off, as upstream has it. */
+function usesPrefixes(settings: Settings, instanceType: string, limits: EniLimits, log: Log): boolean {
+  if (!settings.prefixDelegation || limits.prefixes) return settings.prefixDelegation;
+  log.warn("prefix delegation is off: the instance type has no prefixes", { instanceType });
+  return false;
+}
+
+/**
+ * The first fill. Under custom networking the primary gives no addresses, so a node without a usable ENIConfig cannot run a
+ * pod: it stays NotReady (no conflist) and says why, and becomes Ready once somebody makes one. Upstream exits and starts
+ * over until then.
+ */
+async function fillPool({ settings, node, clock, log, signal }: IpamdOptions, pool: Pool, datastore: Datastore) {
+  await pool.grow();
+  if (!settings.customNetworking || settings.disableNetworkResourceProvisioning) return;
+  let said = "";
+  while (!signal.aborted && datastore.counts(clock.now()).total === 0) {
+    const answer = node.eniConfig();
+    const why = answer.ok ? pool.because : answer.why;
+    if (why !== said) {
+      log.error("the node cannot run pods yet: custom networking has no address for them", { why });
+      if (said !== "" || node.maxPods() !== undefined) {
+        node.warn("CustomNetworkingNotReady", `Node ${settings.nodeName} stays NotReady: ${why}`);
+        said = why;
+      }
+    }
+    await clock.sleep(1_000, signal);
+    if (node.eniConfig().ok) await pool.grow();
+  }
 }
 
 /**

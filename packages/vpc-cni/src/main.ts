@@ -88,13 +88,7 @@ async function connectNode(settings: Settings, log: Log, signal: AbortSignal): P
     const config = await inClusterConfig(process.env);
     const server = settings.clusterEndpoint || config.server;
     const client = new KubeClient({ ...config, server }, { userAgent: "amazon-vpc-cni-k8s" });
-    return watchNode({
-      client,
-      nodeName: settings.nodeName,
-      ownPod: { namespace: settings.podNamespace, name: settings.podName },
-      log,
-      signal,
-    });
+    return watchNode({ client, settings, log, signal });
   } catch (error) {
     log.warn("no Kubernetes API: capacity, taints and events are left out", { err: error });
     return nodeWithoutApi;

@@ -3,9 +3,21 @@ import type { KubeClient } from "@underlay/kube/client";
 import { EventRecorder } from "@underlay/kube/events";
 import { Informer } from "@underlay/kube/informer";
 import type { KubeObject } from "@underlay/kube/objects";
-import { nodes, pods } from "@underlay/kube/resources";
+import { nodes, pods, type Resource } from "@underlay/kube/resources";
 import type { Log } from "@underlay/log/log";
+import { findEniConfig, type EniConfigAnswer } from "./eni-config.ts";
 import type { NodeFacts } from "./ipamd.ts";
+import type { Settings } from "./settings.ts";
+
+type EniConfigObject = KubeObject & { readonly spec?: unknown };
+
+const eniConfigResource: Resource<EniConfigObject> = {
+  group: "crd.k8s.amazonaws.com",
+  version: "v1alpha1",
+  kind: "ENIConfig",
+  plural: "eniconfigs",
+  namespaced: false,
+};
 
 const annotation = "vpc.amazonaws.com/pod-ips";
 const cordonTaint = "node.kubernetes.io/unschedulable";
@@ -13,14 +25,17 @@ const cordonTaint = "node.kubernetes.io/unschedulable";
 /** Starts watching the node; every answer before the first contact is "unknown" or "schedulable". */
 export function watchNode(options: {
   readonly client: KubeClient;
-  readonly nodeName: string;
-  readonly ownPod: { readonly namespace: string; readonly name: string };
+  readonly settings: Settings;
   readonly log: Log;
   readonly signal: AbortSignal;
 }): NodeFacts {
-  const { client, nodeName, ownPod, log, signal } = options;
+  const { client, settings, log, signal } = options;
+  const { nodeName, customNetworking } = settings;
+  const ownPod = { namespace: settings.podNamespace, name: settings.podName };
   const informer = new Informer(client, nodes, { fieldSelector: `metadata.name=${nodeName}` });
   if (nodeName) informer.start(signal);
+  const eniConfigs = new Informer<EniConfigObject>(client, eniConfigResource);
+  if (customNetworking) eniConfigs.start(signal);
   const recorder = new EventRecorder(client, { component: "aws-node", host: nodeName });
   const node = () => informer.get(nodeName);
 
@@ -47,6 +62,7 @@ export function watchNode(options: {
       const capacity = Number(node()?.status?.capacity?.["pods"]);
       return Number.isInteger(capacity) && capacity > 0 ? capacity : undefined;
     },
+    eniConfig: () => findEniConfig(node()?.metadata, settings, (name) => eniConfigs.get(name)),
     isSchedulable: () =>
       !(node()?.spec?.taints ?? []).some((taint) => taint.key === cordonTaint && taint.effect === "NoSchedule"),
     warn: (reason, message) => record(ownPod.namespace, ownPod.name, "", reason, message),
@@ -72,6 +88,7 @@ export function watchNode(options: {
 /** Facts of a node without a Kubernetes: what tests and a bare ipamd use. */
 export const nodeWithoutApi: NodeFacts = {
   maxPods: () => undefined,
+  eniConfig: (): EniConfigAnswer => ({ ok: false, why: "there is no Kubernetes API to read ENIConfigs from" }),
   isSchedulable: () => true,
   warn: () => {},
   warnPod: () => {},

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { diffRules, eniRule, nodeRules, podRules, priority, ruleText } from "./ip-rules.ts";
 import { hostVethName, podSuffix, routeTableOf } from "./names.ts";
-import { compareAddresses, compareWithMetadata } from "./reconcile.ts";
+import { compareCidrs, compareWithMetadata } from "./reconcile.ts";
 import { chooseSubnets } from "./subnet-choice.ts";
 import { findEniLimits, maxPodsOf } from "./eni-limits.ts";
 
@@ -106,11 +106,11 @@ test("compareWithMetadata() names new, missing and changed ENIs", () => {
     subnetId: "",
     subnetCidr: "",
     primaryAddress: "",
-    addresses,
+    cidrs: addresses,
   });
   const stored = (eniId: string, ...addresses: string[]) => ({
     eniId,
-    addresses: new Map(addresses.map((one) => [one, 1])),
+    cidrs: new Map(addresses.map((one) => [one, 1])),
   });
   const differences = compareWithMetadata(
     [stored("same", "a", "b"), stored("changed", "a"), stored("gone")],
@@ -123,6 +123,6 @@ test("compareWithMetadata() names new, missing and changed ENIs", () => {
   );
 });
 
-test("compareAddresses() takes EC2's list but not what was freed a moment ago", () => {
-  assert.deepEqual(compareAddresses(["a", "b"], ["b", "c", "d"], new Set(["d"])), { add: ["c"], remove: ["a"] });
+test("compareCidrs() takes EC2's list but not what was freed a moment ago", () => {
+  assert.deepEqual(compareCidrs(["a", "b"], ["b", "c", "d"], new Set(["d"])), { add: ["c"], remove: ["a"] });
 });

@@ -24,12 +24,13 @@ const types = {
 
 /** A node that carries plans out at once and without failing: what the pool settles to. */
 class Node {
-  readonly store = new Datastore(memory(), 30_000);
+  readonly store: Datastore;
   readonly type: Type;
   readonly targets: PoolTargets;
   now = 0;
   #next = 0;
-  constructor(type: Type, targets: PoolTargets) {
+  constructor(type: Type, targets: PoolTargets, options: { prefixes?: boolean; primaryUnused?: boolean } = {}) {
+    this.store = new Datastore(memory(), 30_000, options);
     this.type = type;
     this.targets = targets;
     this.#attach(0);
@@ -63,16 +64,17 @@ class Node {
   shape(): string {
     return this.store
       .enis()
-      .map((eni) => eni.addresses.size)
+      .map((eni) => eni.cidrs.size)
       .join("+");
   }
   #apply(step: PoolStep): void {
     if (step.do === "assign-addresses") this.#assign(step.eniId, step.count);
-    else if (step.do === "attach-eni") this.#attach(step.count);
+    else if (step.do === "assign-prefixes") this.#assign(step.eniId, step.count, true);
+    else if (step.do === "attach-eni") this.#attach(step.count, step.prefixes);
     else if (step.do === "free-eni") this.store.removeEni(step.eniId);
-    else for (const address of step.addresses) this.store.removeAddress(step.eniId, address);
+    else if (step.do === "unassign") for (const cidr of step.cidrs) this.store.removeCidr(step.eniId, cidr);
   }
-  #attach(count: number): void {
+  #attach(count: number, prefixes?: true): void {
     const deviceNumber = this.store.enis().length;
     const eniId = `eni-${this.#next++}`;
     this.store.addEni({
@@ -86,18 +88,23 @@ class Node {
       excluded: false,
       createdAt: this.now,
     });
-    this.#assign(eniId, count);
+    this.#assign(eniId, count, prefixes);
   }
-  #assign(eniId: string, count: number): void {
+  #assign(eniId: string, count: number, prefixes = false): void {
     for (let i = 0; i < count; i++) {
       const n = this.#next++;
-      this.store.addAddress(eniId, `10.0.${Math.floor(n / 250)}.${(n % 250) + 1}`);
+      const prefix = `10.1.${Math.floor(n / 16)}.${(n % 16) * 16}/28`;
+      this.store.addCidr(eniId, prefixes ? prefix : `10.0.${Math.floor(n / 250)}.${(n % 250) + 1}/32`, {
+        fallback: true,
+      });
     }
   }
 }
 
-const warm = (warmEniTarget: number) => ({ warmEniTarget, warmIpTarget: 0, minimumIpTarget: 0 });
-const ips = (warmIpTarget: number, minimumIpTarget: number) => ({ warmEniTarget: 1, warmIpTarget, minimumIpTarget });
+const unset = { warmEniTarget: 1, warmIpTarget: 0, minimumIpTarget: 0, warmPrefixTarget: 0 };
+const warm = (warmEniTarget: number) => ({ ...unset, warmEniTarget });
+const warmPrefix = (warmPrefixTarget: number) => ({ ...unset, warmPrefixTarget });
+const ips = (warmIpTarget: number, minimumIpTarget: number) => ({ ...unset, warmIpTarget, minimumIpTarget });
 
 const worked: { type: keyof typeof types; targets: PoolTargets; pods: readonly [number, string][] }[] = [
   {
@@ -251,7 +258,9 @@ test("planGrowth() passes over an ENI whose subnet is empty", () => {
   const node = new Node(types["m5.large"], ips(2, 0));
   node.run(1);
   assert.deepEqual(planGrowth(node.view(), ips(4, 0)).steps, [{ do: "assign-addresses", eniId: "eni-0", count: 2 }]);
-  assert.deepEqual(planGrowth(node.view(), ips(4, 0), new Set(["eni-0"])).steps, [{ do: "attach-eni", count: 2 }]);
+  assert.deepEqual(planGrowth(node.view(), ips(4, 0), { full: new Set(["eni-0"]) }).steps, [
+    { do: "attach-eni", count: 2 },
+  ]);
 });
 
 test("planDrain() gives back what an excluded ENI no longer needs, and its pods keep theirs", () => {
@@ -261,5 +270,149 @@ test("planDrain() gives back what an excluded ENI no longer needs, and its pods 
   assert.ok(primary);
   assert.deepEqual(planDrain(node.view()), []);
   primary.excluded = true;
-  assert.deepEqual(planDrain(node.view()), [{ do: "unassign-addresses", eniId: "eni-0", addresses: ["10.0.0.4"] }]);
+  assert.deepEqual(planDrain(node.view()), [{ do: "unassign", eniId: "eni-0", cidrs: ["10.0.0.4/32"] }]);
+});
+
+const prefixTables: { type: keyof typeof types; targets: PoolTargets; pods: readonly [number, string][] }[] = [
+  {
+    type: "t3.small",
+    targets: warmPrefix(1),
+    pods: [
+      [0, "1"],
+      [1, "2"],
+      [16, "2"],
+      [17, "3"],
+      [32, "3"],
+      [33, "3+1"],
+      [58, "3+2"],
+    ],
+  },
+  {
+    type: "t3.small",
+    targets: ips(1, 1),
+    pods: [
+      [0, "1"],
+      [15, "1"],
+      [16, "2"],
+      [58, "3+1"],
+    ],
+  },
+  {
+    type: "t3.small",
+    targets: ips(7, 20),
+    pods: [
+      [0, "2"],
+      [17, "2"],
+      [58, "3+2"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: warmPrefix(1),
+    pods: [
+      [0, "1"],
+      [1, "2"],
+      [16, "2"],
+      [17, "3"],
+      [40, "4"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: ips(5, 10),
+    pods: [
+      [0, "1"],
+      [1, "1"],
+      [16, "2"],
+      [17, "2"],
+      [40, "3"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: ips(16, 0),
+    pods: [
+      [0, "1"],
+      [1, "2"],
+      [16, "2"],
+      [17, "3"],
+    ],
+  },
+  {
+    type: "m5.large",
+    targets: warmPrefix(0),
+    pods: [
+      [0, "1"],
+      [15, "1"],
+      [16, "2"],
+    ],
+  },
+];
+
+for (const { type, targets, pods } of prefixTables) {
+  for (const [count, shape] of pods) {
+    test(`prefixes of ${type} with ${JSON.stringify(targets)} and ${count} pods settle at ${shape}`, () => {
+      const node = new Node({ ...types[type], maxPods: 110 }, targets, { prefixes: true });
+      node.run(count);
+      assert.equal(node.shape(), shape);
+      node.now = 120_000;
+      node.settle();
+      assert.equal(node.shape(), shape, "and stay so");
+    });
+  }
+}
+
+test("prefixes go back when the pods are gone and cooled, the newest ENI empties first", () => {
+  const node = new Node({ ...types["t3.small"], maxPods: 110 }, warmPrefix(1), { prefixes: true });
+  node.run(58);
+  node.now = 100_000;
+  node.stop(4, 58);
+  node.settle();
+  assert.equal(node.shape(), "3+2", "nothing goes while addresses cool");
+  node.now = 131_000;
+  node.settle();
+  assert.equal(node.shape(), "2");
+});
+
+test("the burst of 10 pods on m5.large is three steps", () => {
+  const node = new Node(types["m5.large"], warm(1));
+  assert.deepEqual(planGrowth(node.view(), warm(1)).steps, [{ do: "assign-addresses", eniId: "eni-0", count: 9 }]);
+  node.settle();
+  for (let i = 0; i < 9; i++) node.store.assign(keyOf(`p${i}`), podOf(`p${i}`), 0, 0n);
+  assert.deepEqual(planGrowth(node.view(), warm(1)).steps, [{ do: "attach-eni", count: 9 }]);
+  node.settle();
+  node.store.assign(keyOf("p9"), podOf("p9"), 0, 0n);
+  assert.deepEqual(planGrowth(node.view(), warm(1)).steps, [{ do: "attach-eni", count: 9 }]);
+});
+
+test("without a free /28 single addresses are taken, and given back before prefixes are", () => {
+  const node = new Node({ ...types["m5.large"], maxPods: 110 }, warmPrefix(1), { prefixes: true });
+  const plan = planGrowth(node.view(), warmPrefix(1), { fragmented: true });
+  assert.deepEqual(plan.steps, [{ do: "assign-addresses", eniId: "eni-0", count: 9 }]);
+  assert.match(plan.because, /WARM_PREFIX_TARGET=1 wants 16 available, short, no \/28 is free in the subnet/);
+  for (let i = 0; i < 8; i++) node.store.addCidr("eni-0", `10.9.0.${i}/32`, { fallback: true });
+  assert.equal(node.store.counts(0).available, 8, "they serve");
+  node.settle();
+  assert.equal(node.shape(), "1", "a /28 came free: the single addresses are not needed");
+});
+
+test("prefix delegation switched on keeps used single addresses and drains idle ones; off likewise", () => {
+  const node = new Node({ ...types["m5.large"], maxPods: 110 }, warmPrefix(1), { prefixes: true });
+  for (let i = 1; i <= 9; i++) node.store.addCidr("eni-0", `10.9.0.${i}/32`);
+  assert.equal(node.store.counts(0).total, 0, "the other kind does not count");
+  assert.deepEqual(planDrain(node.view()), [
+    { do: "unassign", eniId: "eni-0", cidrs: Array.from({ length: 9 }, (_, i) => `10.9.0.${i + 1}/32`) },
+  ]);
+  assert.deepEqual(planGrowth(node.view(), warmPrefix(1)).steps, [{ do: "attach-eni", count: 1, prefixes: true }]);
+  const off = new Node(types["m5.large"], warm(1));
+  off.store.addCidr("eni-0", "10.9.0.16/28");
+  assert.deepEqual(planDrain(off.view()), [{ do: "unassign", eniId: "eni-0", cidrs: ["10.9.0.16/28"] }]);
+});
+
+test("under custom networking the primary gives nothing and a second ENI is attached at once", () => {
+  const node = new Node(types["m5.large"], warm(1), { primaryUnused: true });
+  node.settle();
+  assert.equal(node.shape(), "0+9");
+  node.run(9);
+  assert.equal(node.shape(), "0+9+9");
 });

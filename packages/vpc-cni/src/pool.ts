@@ -7,7 +7,8 @@ import type { Log } from "@underlay/log/log";
 import { isAwsError } from "@underlay/aws/aws-error";
 import { retry, type Clock } from "./clock.ts";
 import { keyText, type Datastore } from "./datastore.ts";
-import { instanceTag, isOutOfAddresses, type Ec2Enis, type EniFacts } from "./ec2-enis.ts";
+import { instanceTag, isFragmented, isOutOfAddresses, type Ec2Enis, type EniFacts } from "./ec2-enis.ts";
+import type { EniConfigAnswer } from "./eni-config.ts";
 import type { EniLimits } from "./eni-limits.ts";
 import { MissingLinkError, type HostNetwork } from "./host-network.ts";
 import { readAttachedEnis, readSecurityGroups, type AttachedEni, type Instance } from "./instance-metadata.ts";
@@ -23,7 +24,7 @@ import {
   type PoolStep,
   type PoolView,
 } from "./pool-plan.ts";
-import { compareAddresses, compareWithMetadata } from "./reconcile.ts";
+import { compareCidrs, compareWithMetadata } from "./reconcile.ts";
 import type { Settings } from "./settings.ts";
 import { isExcludedSubnet } from "./subnet-choice.ts";
 
@@ -42,9 +43,13 @@ export type PoolOptions = {
   /** False on a cordoned node: the pool stays as it is. */
   readonly isSchedulable: () => boolean;
   readonly onOutOfAddresses: (sentence: string) => void;
+  /** Custom networking: the ENIConfig of this node, or why there is none. */
+  readonly eniConfig?: () => EniConfigAnswer;
 };
 
 const outOfAddressesPauseMs = 120_000;
+/** How long single addresses are taken after EC2 had no free /28; then a prefix is asked for again. */
+const fragmentedMs = 120_000;
 const addressReleaseEveryMs = 30_000;
 const recentlyFreedMs = 60_000;
 const reconcileEveryMs = 60_000;
@@ -58,6 +63,7 @@ export class Pool {
   #vanished: ReadonlySet<string> = new Set();
   #pausedUntil = -Infinity;
   #pausedBecause = "";
+  #fragmentedUntil = -Infinity;
   #lastAddressRelease = -Infinity;
   #lastChange = -Infinity;
   /** What the last attempt to grow failed with. */
@@ -70,7 +76,7 @@ export class Pool {
   /** Why the pool is as it is, in one sentence. */
   get because(): string {
     if (this.#o.clock.now() < this.#pausedUntil) return this.#pausedBecause;
-    const { because } = planGrowth(this.view(), this.#o.settings);
+    const { because } = planGrowth(this.view(), this.#o.settings, { fragmented: this.#fragmented() });
     return this.#trouble === "" ? because : `${because}; the last attempt failed: ${this.#trouble}`;
   }
 
@@ -86,12 +92,27 @@ export class Pool {
 
   /** Start: every attached ENI into the store and the node's tables, with EC2's list of addresses. */
   async discover(): Promise<void> {
-    const { imds, enis, clock } = this.#o;
+    const { imds, clock } = this.#o;
     const attached = await readAttachedEnis(imds);
-    const facts = await retry(clock, { tries: 6, firstMs: 1000, capMs: 10_000 }, () =>
-      enis.describe(attached.map((eni) => eni.eniId)),
-    );
+    const facts = await retry(clock, { tries: 6, firstMs: 1000, capMs: 10_000 }, () => this.#describe(attached));
     await this.#adopt(attached, facts);
+  }
+
+  /** EC2's word on these ENIs; in IMDS-only mode the metadata's. */
+  async #describe(attached: readonly AttachedEni[]): Promise<readonly EniFacts[]> {
+    const { enis, settings, instance } = this.#o;
+    if (!settings.imdsOnly) return enis.describe(attached.map((eni) => eni.eniId));
+    return attached.map(({ eniId, cidrs }) => ({
+      eniId,
+      cidrs,
+      trunk: false,
+      efa: false,
+      tags: {},
+      attachmentId: undefined,
+      instanceId: instance.instanceId,
+      deleteOnTermination: true,
+      connectionTracking: undefined,
+    }));
   }
 
   /** One pass of the loop. */
@@ -110,7 +131,7 @@ export class Pool {
     if (clock.now() < this.#pausedUntil) return false;
     const full = new Set<string>();
     for (;;) {
-      const plan = planGrowth(this.view(), settings, full);
+      const plan = planGrowth(this.view(), settings, { full, fragmented: this.#fragmented() });
       const step = plan.steps[0];
       if (!step) return false;
       log.info("growing the address pool", { ...step, because: plan.because });
@@ -123,6 +144,10 @@ export class Pool {
         this.#o.metrics.ipamdErrors.inc({ fn: "increaseDatastorePool" });
         log.error("cannot grow the address pool", { ...step, err: error });
         this.#trouble = (error as Error).message;
+        if (this.#inPrefixes(step) && isFragmented(error)) {
+          this.#fragmentedUntil = clock.now() + fragmentedMs;
+          continue; // single addresses instead, at once
+        }
         if (!isOutOfAddresses(error)) return true;
         if (step.do === "assign-addresses" && settings.subnetDiscovery) {
           full.add(step.eniId);
@@ -144,16 +169,21 @@ export class Pool {
       steps.push(...plan.steps);
       this.#lastAddressRelease = clock.now();
     }
-    steps.push(...planDrain(this.view()));
     await this.#applyAll(steps);
+    await this.drain();
     const removal = planEniRemoval(this.view(), settings, clock.now());
     if (removal.steps.length > 0) log.info("freeing an ENI", { because: removal.because });
     await this.#applyAll(removal.steps);
   }
 
+  /** Gives back what nobody will be given again: see `planDrain`. */
+  async drain(): Promise<void> {
+    if (!this.#o.settings.disableNetworkResourceProvisioning) await this.#applyAll(planDrain(this.view()));
+  }
+
   /** The store follows the instance. EC2 is asked wherever IMDS and the store differ. */
   async reconcile(): Promise<void> {
-    const { datastore, imds, enis, instance, metrics, log, clock } = this.#o;
+    const { datastore, imds, enis, instance, metrics, log, clock, settings } = this.#o;
     this.#lastChange = clock.now();
     const attached = await readAttachedEnis(imds);
     const differences = compareWithMetadata(datastore.enis(), attached, this.#unmanaged);
@@ -162,20 +192,20 @@ export class Pool {
 
     if (differences.newEnis.length > 0) {
       metrics.reconciles.inc({ fn: "eniReconcileAdd" });
-      await this.#adopt(differences.newEnis, await enis.describe(differences.newEnis.map((eni) => eni.eniId)));
+      await this.#adopt(differences.newEnis, await this.#describe(differences.newEnis));
     }
     for (const eniId of differences.missingEnis) {
-      const [facts] = await enis.describe([eniId]);
+      const [facts] = settings.imdsOnly ? [] : await enis.describe([eniId]);
       if (facts?.instanceId === instance.instanceId) continue; // IMDS is late
       metrics.reconciles.inc({ fn: "eniReconcileDel" });
       this.#forgetEni(eniId);
     }
     for (const eniId of differences.changedEnis) {
-      const [facts] = await enis.describe([eniId]);
+      const [facts] = await this.#describe(attached.filter((eni) => eni.eniId === eniId));
       if (!facts) continue;
       metrics.reconciles.inc({ fn: "eniDataStorePoolReconcileAdd" });
-      this.#takeTruth(eniId, facts.addresses);
-      log.info("took an ENI's addresses from EC2", { eniId, addresses: facts.addresses.length });
+      this.#takeTruth(eniId, facts.cidrs);
+      log.info("took an ENI's addresses from EC2", { eniId, cidrs: facts.cidrs.length });
     }
   }
 
@@ -221,10 +251,16 @@ export class Pool {
     metrics.eniAllocated.set(view.enis.length);
     metrics.totalAddresses.set(counts.total);
     metrics.assignedAddresses.set(counts.assigned);
+    metrics.totalPrefixes.set(counts.prefixes);
     metrics.assignedPerEni.reset();
-    for (const eni of view.enis) metrics.assignedPerEni.set({ eni: eni.eniId }, eni.assigned);
+    for (const eni of view.enis) metrics.assignedPerEni.set({ eni: eni.eniId }, eni.held);
     metrics.assignedPerCidr.reset();
-    for (const { address } of datastore.assignments()) metrics.assignedPerCidr.set({ cidr: `${address}/32` }, 1);
+    for (const eni of datastore.enis()) {
+      for (const cidr of eni.cidrs.values()) {
+        const { assigned } = datastore.countsOf(cidr, clock.now());
+        if (assigned > 0) metrics.assignedPerCidr.set({ cidr: cidr.cidr }, assigned);
+      }
+    }
   }
 
   async #adopt(attached: readonly AttachedEni[], facts: readonly EniFacts[]): Promise<void> {
@@ -267,7 +303,7 @@ export class Pool {
     }
   }
 
-  async #setUp(eni: AttachedEni, facts: EniFacts, excluded: boolean): Promise<void> {
+  async #setUp(eni: AttachedEni, facts: EniFacts, excluded: boolean, fallback = false): Promise<void> {
     const { datastore, host, clock, settings, instance, log } = this.#o;
     const primary = eni.mac === instance.primaryMac;
     if (!primary && !facts.trunk) {
@@ -289,12 +325,12 @@ export class Pool {
       excluded,
       createdAt: clock.now(),
     });
-    this.#takeTruth(eni.eniId, facts.addresses);
+    this.#takeTruth(eni.eniId, facts.cidrs, fallback);
     log.info("set up an ENI", {
       eniId: eni.eniId,
       deviceNumber: eni.deviceNumber,
       routeTable: routeTableOf(eni.deviceNumber),
-      addresses: facts.addresses.length,
+      cidrs: facts.cidrs.length,
       excluded,
     });
   }
@@ -325,27 +361,32 @@ export class Pool {
     const { datastore, enis, host, clock, imds, instance } = this.#o;
     switch (step.do) {
       case "assign-addresses":
-        return this.#assign(step.eniId, step.count);
+      case "assign-prefixes":
+        return this.#assign(step.eniId, step.count, step.do === "assign-prefixes");
       case "attach-eni": {
-        const groups = await readSecurityGroups(imds, instance.primaryMac);
+        const config = this.#eniConfig();
         const eniId = await enis.createAndAttach({
           count: step.count,
-          securityGroups: groups,
+          prefixes: step.prefixes === true,
+          subnetId: config?.subnetId,
+          securityGroups: config?.securityGroups.length
+            ? config.securityGroups
+            : await readSecurityGroups(imds, instance.primaryMac),
           connectionTracking: this.#connectionTracking,
         });
-        return this.#awaitAttached(eniId);
+        return this.#awaitAttached(eniId, this.#inPrefixes(step) === datastore.prefixMode);
       }
-      case "unassign-addresses": {
-        // Out of the store first: nobody can be given an address that is on its way out.
-        const free = step.addresses.filter((address) => {
-          const record = datastore.findEni(step.eniId)?.addresses.get(address);
-          return record !== undefined && !record.allocation;
+      case "unassign": {
+        // Out of the store first: nobody can be given an address that is on its way out. A pod may have come meanwhile.
+        const idle = step.cidrs.filter((cidr) => {
+          const record = datastore.findEni(step.eniId)?.cidrs.get(cidr);
+          return record !== undefined && datastore.countsOf(record, clock.now()).assigned === 0;
         });
-        for (const address of free) {
-          datastore.removeAddress(step.eniId, address);
-          this.#freedAt.set(address, clock.now());
+        for (const cidr of idle) {
+          datastore.removeCidr(step.eniId, cidr);
+          this.#freedAt.set(cidr, clock.now());
         }
-        if (free.length > 0) await enis.unassign(step.eniId, free);
+        if (idle.length > 0) await enis.unassign(step.eniId, idle);
         return;
       }
       case "free-eni": {
@@ -359,52 +400,69 @@ export class Pool {
     }
   }
 
-  async #assign(eniId: string, count: number): Promise<void> {
+  async #assign(eniId: string, count: number, prefixes: boolean): Promise<void> {
     const { datastore, enis } = this.#o;
     try {
-      for (const address of await enis.assign(eniId, count)) datastore.addAddress(eniId, address);
+      for (const cidr of await enis.assign(eniId, count, prefixes)) datastore.addCidr(eniId, cidr, { fallback: true });
     } catch (error) {
       if (!isAwsError(error, "PrivateIpAddressLimitExceeded")) throw error;
       const [facts] = await enis.describe([eniId]);
-      if (facts) this.#takeTruth(eniId, facts.addresses);
+      if (facts) this.#takeTruth(eniId, facts.cidrs);
     }
   }
 
+  #fragmented(): boolean {
+    return this.#o.clock.now() < this.#fragmentedUntil;
+  }
+
+  #inPrefixes(step: PoolStep): boolean {
+    return step.do === "assign-prefixes" || (step.do === "attach-eni" && step.prefixes === true);
+  }
+
+  /** Under custom networking a new ENI needs the node's ENIConfig. */
+  #eniConfig(): { readonly subnetId: string; readonly securityGroups: readonly string[] } | undefined {
+    const { settings, eniConfig } = this.#o;
+    if (!settings.customNetworking) return undefined;
+    const answer = eniConfig?.() ?? { ok: false, why: "there is no Kubernetes API to read ENIConfigs from" };
+    if (!answer.ok) throw new Error(`Cannot attach a network interface: ${answer.why}`);
+    return answer.config;
+  }
+
   /** IMDS shows a new ENI after a while; without it the node would not know its MAC. Never shown: given back. */
-  async #awaitAttached(eniId: string): Promise<void> {
+  async #awaitAttached(eniId: string, ofKind: boolean): Promise<void> {
     const { clock, imds, enis } = this.#o;
     try {
       const eni = await retry(clock, { tries: 12, firstMs: 100, jitter: 0.15, capMs: 60_000 }, async () => {
         const found = (await readAttachedEnis(imds)).find((one) => one.eniId === eniId);
-        if (!found || found.addresses.length === 0)
+        if (!found || found.cidrs.length === 0)
           throw new Error(`Cannot use ${eniId}: instance metadata does not show it with addresses yet`);
         return found;
       });
       const [facts] = await enis.describe([eniId]);
       if (!facts) throw new Error(`Cannot use ${eniId}: EC2 does not know it`);
-      await this.#setUp(eni, facts, false);
+      await this.#setUp(eni, facts, false, !ofKind);
     } catch (error) {
       await enis.free(eniId);
       throw error;
     }
   }
 
-  #takeTruth(eniId: string, addresses: readonly string[]): void {
+  #takeTruth(eniId: string, cidrs: readonly string[], fallback = false): void {
     const { datastore, host, metrics, log } = this.#o;
     const eni = datastore.findEni(eniId);
     if (!eni) return;
-    const { add, remove } = compareAddresses(eni.addresses.keys(), addresses, this.#recentlyFreed());
-    for (const address of add) datastore.addAddress(eniId, address);
-    for (const address of remove) {
-      const allocation = datastore.removeAddress(eniId, address, { force: true });
-      if (!allocation) continue;
-      metrics.forceRemovedAddresses.inc();
-      log.error("removed an address a pod holds: EC2 does not have it on this ENI", {
-        eniId,
-        address,
-        pod: `${allocation.pod.namespace}/${allocation.pod.name}`,
-      });
-      unplumbPod(host, address);
+    const { add, remove } = compareCidrs(eni.cidrs.keys(), cidrs, this.#recentlyFreed());
+    for (const cidr of add) datastore.addCidr(eniId, cidr, { fallback });
+    for (const cidr of remove) {
+      for (const allocation of datastore.removeCidr(eniId, cidr, { force: true })) {
+        metrics.forceRemovedAddresses.inc();
+        log.error("removed an address a pod holds: EC2 does not have it on this ENI", {
+          eniId,
+          address: allocation.address,
+          pod: `${allocation.pod.namespace}/${allocation.pod.name}`,
+        });
+        unplumbPod(host, allocation.address);
+      }
     }
   }
 

@@ -10,11 +10,11 @@ export type Differences = {
   readonly newEnis: readonly AttachedEni[];
   /** In the store and not listed as attached. */
   readonly missingEnis: readonly string[];
-  /** Known on both sides with other addresses. */
+  /** Known on both sides with other addresses or prefixes. */
   readonly changedEnis: readonly string[];
 };
 
-type StoredEni = Pick<EniRecord, "eniId"> & { readonly addresses: { keys(): Iterable<string> } };
+type StoredEni = Pick<EniRecord, "eniId"> & { readonly cidrs: { keys(): Iterable<string> } };
 
 export function compareWithMetadata(
   stored: readonly StoredEni[],
@@ -28,15 +28,15 @@ export function compareWithMetadata(
     missingEnis: stored.filter((eni) => !byId.has(eni.eniId)).map((eni) => eni.eniId),
     changedEnis: stored
       .filter((eni) => {
-        const listed = byId.get(eni.eniId)?.addresses;
-        return listed !== undefined && !sameSet(new Set(eni.addresses.keys()), new Set(listed));
+        const listed = byId.get(eni.eniId)?.cidrs;
+        return listed !== undefined && !sameSet(new Set(eni.cidrs.keys()), new Set(listed));
       })
       .map((eni) => eni.eniId),
   };
 }
 
-/** Addresses to add and to remove so that the store has what EC2 says; those freed a moment ago are not taken back. */
-export function compareAddresses(
+/** Addresses and prefixes (CIDRs) to add and to remove so that the store has what EC2 says; those freed a moment ago are not taken back. */
+export function compareCidrs(
   stored: Iterable<string>,
   truth: readonly string[],
   recentlyFreed: ReadonlySet<string>,
@@ -44,8 +44,8 @@ export function compareAddresses(
   const have = new Set(stored);
   const want = new Set(truth);
   return {
-    add: truth.filter((address) => !have.has(address) && !recentlyFreed.has(address)),
-    remove: [...have].filter((address) => !want.has(address)),
+    add: truth.filter((cidr) => !have.has(cidr) && !recentlyFreed.has(cidr)),
+    remove: [...have].filter((cidr) => !want.has(cidr)),
   };
 }
 

@@ -1,19 +1,25 @@
 /**
- * Every environment variable aws-node reads in secondary-IP mode, parsed once into a typed table.
- * Names, defaults and tolerance are upstream's; a mode that is not built is refused by the name of its variable,
- * never ignored. `process.env` is read by the programs (`main.ts`, `init.ts`) only.
+ * The environment of aws-node as typed settings, parsed once by `settings-table.ts`. Names, defaults and tolerance are
+ * upstream's; a mode that is not built is refused by the name of its variable, never ignored. `process.env` is read by the
+ * programs (`main.ts`, `init.ts`) only.
  */
 import { canonicalCidr, isCidr, parseCidr } from "@underlay/addr/cidr";
-import { defaultPlumberSocket } from "./conflist.ts";
 import { UnderlayError } from "@underlay/log/underlay-error";
+import { variables, type Variable, type VariableName } from "./settings-table.ts";
 
 export type RandomizeSnat = "prng" | "hashrandom" | "none";
 
 export type Settings = {
+  readonly prefixDelegation: boolean;
+  readonly customNetworking: boolean;
+  readonly eniConfigAnnotation: string;
+  readonly eniConfigLabel: string;
   readonly warmEniTarget: number;
   /** 0 = not set, as upstream. Either of the two IP targets set overrides `warmEniTarget`. */
   readonly warmIpTarget: number;
   readonly minimumIpTarget: number;
+  /** Spare, wholly free prefixes; prefix delegation only. */
+  readonly warmPrefixTarget: number;
   /** undefined = the instance type's own limit. */
   readonly maxEni: number | undefined;
   readonly cooldownMs: number;
@@ -26,7 +32,6 @@ export type Settings = {
   readonly eniMtu: number;
   readonly podMtu: number;
   readonly vethPrefix: string;
-  readonly disableTcpEarlyDemux: boolean;
   readonly disablePodV6: boolean;
   readonly bandwidthPlugin: boolean;
   readonly podSecurityGroupEnforcingMode: "strict" | "standard";
@@ -38,6 +43,7 @@ export type Settings = {
   readonly manageEnisNonSchedulable: boolean;
   readonly disableNetworkResourceProvisioning: boolean;
   readonly disableLeakedEniCleanup: boolean;
+  readonly imdsOnly: boolean;
   readonly httpTimeoutMs: number;
   readonly logLevel: string;
   readonly logFile: string;
@@ -67,54 +73,68 @@ type Env = Readonly<Record<string, string | undefined>>;
 const trueWords = new Set(["1", "t", "T", "TRUE", "true", "True"]);
 const falseWords = new Set(["0", "f", "F", "FALSE", "false", "False"]);
 
-/** Modes upstream has and this program has not: variable → is it asked for? */
-const refusedModes: readonly { name: string; mode: string; asked: (value: string) => boolean }[] = [
-  { name: "ENABLE_IPv6", mode: "IPv6 pods", asked: isTrue },
-  { name: "ENABLE_PREFIX_DELEGATION", mode: "prefix delegation", asked: isTrue },
-  { name: "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", mode: "custom networking", asked: isTrue },
-  { name: "ENABLE_POD_ENI", mode: "security groups for pods", asked: isTrue },
-  { name: "ENABLE_MULTI_NIC", mode: "pods with several network cards", asked: isTrue },
-  { name: "ENABLE_V6_EGRESS", mode: "IPv6 egress", asked: isTrue },
-  { name: "ENABLE_IMDS_ONLY_MODE", mode: "running without the EC2 API", asked: isTrue },
-  {
-    name: "NETWORK_POLICY_ENFORCING_MODE",
-    mode: "network policy",
-    asked: (value) => value.toLowerCase() !== "none",
-  },
-];
+/** Names of the table by kind, so that a setting cannot be read as something the table does not say. */
+type NameOf<K extends Variable["kind"]> = {
+  [N in VariableName]: (typeof variables)[N] extends { kind: K } ? N : never;
+}[VariableName];
 
-/** Parses the environment of aws-node. Throws `UnderlayError` where upstream's entry point or ipamd refuses to start. */
-export function parseSettings(env: Env): Settings {
-  const notes: string[] = [];
-  const text = (name: string, fallback: string) => {
-    const value = env[name];
-    return value === undefined || value === "" ? fallback : value;
-  };
-  const bool = (name: string, fallback: boolean) => {
-    const value = env[name];
+/** Reads variables as the table says; what had to be replaced by a default is noted. */
+class Reader {
+  readonly notes: string[] = [];
+  readonly #env: Env;
+
+  constructor(env: Env) {
+    this.#env = env;
+  }
+
+  flag(name: NameOf<"boolean">): boolean {
+    const { fallback } = variables[name];
+    const value = this.#env[name];
     if (value === undefined || value === "") return fallback;
     if (trueWords.has(value)) return true;
     if (falseWords.has(value)) return false;
-    notes.push(`${name}: "${value}" is not a boolean, using ${fallback}`);
+    this.notes.push(`${name}: "${value}" is not a boolean, using ${fallback}`);
     return fallback;
-  };
-  const atLeast = (name: string, least: number, fallback: number) => {
-    const value = env[name];
-    if (value === undefined || value === "") return fallback;
-    const number = parseInteger(value);
-    if (number !== undefined && number >= least) return number;
-    notes.push(`${name}: "${value}" is not a whole number from ${least} up, using ${fallback}`);
-    return fallback;
-  };
-
-  refuseUnbuiltModes(env);
-  if (env["ENABLE_IPv4"] !== undefined && !bool("ENABLE_IPv4", true)) {
-    throw refusal("ENABLE_IPv4", "IPv4 is off and IPv6 is not on", "Set ENABLE_IPv4=true");
   }
 
-  const maxEni = atLeast("MAX_ENI", 1, -1);
-  const eniMtu = parseMtu(env, "AWS_VPC_ENI_MTU", 9001);
-  const pluginLogFile = env["AWS_VPC_K8S_PLUGIN_LOG_FILE"] ?? "/var/log/aws-routed-eni/plugin.log";
+  text(name: NameOf<"text">): string {
+    return this.#env[name] || variables[name].fallback;
+  }
+
+  integer(name: NameOf<"integer">): number {
+    const variable: Variable & { kind: "integer" } = variables[name];
+    const { fallback, least, most } = variable;
+    const value = this.#env[name];
+    if (value === undefined || value === "") return fallback;
+    const number = parseInteger(value);
+    if (number !== undefined && number >= least && number <= (most ?? Infinity)) return number;
+    const range = most === undefined ? `from ${least} up` : `from ${least} to ${most}`;
+    if (variable.refuse) throw refusal(name, `"${value}" is not a whole number ${range}`, `The default is ${fallback}`);
+    this.notes.push(`${name}: "${value}" is not a whole number ${range}, using ${fallback}`);
+    return fallback;
+  }
+
+  choice(name: NameOf<"choice">): string {
+    const { fallback, choices } = variables[name] as Variable & { kind: "choice" };
+    const value = this.#env[name];
+    if (value === undefined || value === "") return fallback;
+    if (choices.includes(value)) return value;
+    this.notes.push(`${name}: "${value}" is none of ${choices.join(", ")}; using ${fallback}`);
+    return fallback;
+  }
+}
+
+/** Parses the environment of aws-node. Throws `UnderlayError` where upstream's entry point or ipamd refuses to start. */
+export function parseSettings(env: Env): Settings {
+  const read = new Reader(env);
+  const { notes } = read;
+  refuseUnbuiltModes(env);
+  if (!read.flag("ENABLE_IPv4")) throw refusal("ENABLE_IPv4", "IPv4 is off and IPv6 is not on", "Set ENABLE_IPv4=true");
+  refusePrefixesWithoutTarget(env, read.flag("ENABLE_PREFIX_DELEGATION"));
+  const imdsOnly = read.flag("ENABLE_IMDS_ONLY_MODE");
+  const maxEni = read.integer("MAX_ENI");
+  const eniMtu = read.integer("AWS_VPC_ENI_MTU");
+  const pluginLogFile = env["AWS_VPC_K8S_PLUGIN_LOG_FILE"] ?? variables.AWS_VPC_K8S_PLUGIN_LOG_FILE.fallback;
   if (pluginLogFile === "stdout") {
     throw refusal(
       "AWS_VPC_K8S_PLUGIN_LOG_FILE",
@@ -123,52 +143,65 @@ export function parseSettings(env: Env): Settings {
     );
   }
   return {
-    warmEniTarget: atLeast("WARM_ENI_TARGET", 0, 1),
-    warmIpTarget: atLeast("WARM_IP_TARGET", 0, 0),
-    minimumIpTarget: atLeast("MINIMUM_IP_TARGET", 0, 0),
+    prefixDelegation: read.flag("ENABLE_PREFIX_DELEGATION"),
+    customNetworking: read.flag("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG"),
+    eniConfigAnnotation: read.text("ENI_CONFIG_ANNOTATION_DEF"),
+    eniConfigLabel: read.text("ENI_CONFIG_LABEL_DEF"),
+    warmEniTarget: read.integer("WARM_ENI_TARGET"),
+    warmIpTarget: read.integer("WARM_IP_TARGET"),
+    minimumIpTarget: read.integer("MINIMUM_IP_TARGET"),
+    warmPrefixTarget: read.integer("WARM_PREFIX_TARGET"),
     maxEni: maxEni === -1 ? undefined : maxEni,
-    cooldownMs: parseCooldown(env) * 1000,
-    externalSnat: bool("AWS_VPC_K8S_CNI_EXTERNALSNAT", false),
+    cooldownMs: read.integer("IP_COOLDOWN_PERIOD") * 1000,
+    externalSnat: read.flag("AWS_VPC_K8S_CNI_EXTERNALSNAT"),
     excludeSnatCidrs: parseCidrs(env, "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", notes),
     externalServiceCidrs: parseCidrs(env, "AWS_EXTERNAL_SERVICE_CIDRS", notes),
-    randomizeSnat: parseRandomizeSnat(env, notes),
-    nodePortSupport: bool("AWS_VPC_CNI_NODE_PORT_SUPPORT", true),
+    randomizeSnat: read.choice("AWS_VPC_K8S_CNI_RANDOMIZESNAT") as RandomizeSnat,
+    nodePortSupport: read.flag("AWS_VPC_CNI_NODE_PORT_SUPPORT"),
     connmark: parseConnmark(env, notes),
     eniMtu,
-    podMtu: parseMtu(env, "POD_MTU", eniMtu),
+    podMtu: parsePodMtu(env, eniMtu),
     vethPrefix: parseVethPrefix(env),
-    disableTcpEarlyDemux: bool("DISABLE_TCP_EARLY_DEMUX", false),
-    disablePodV6: bool("DISABLE_POD_V6", false),
-    bandwidthPlugin: bool("ENABLE_BANDWIDTH_PLUGIN", false),
-    podSecurityGroupEnforcingMode:
-      text("POD_SECURITY_GROUP_ENFORCING_MODE", "strict") === "standard" ? "standard" : "strict",
-    annotatePodIp: bool("ANNOTATE_POD_IP", false),
-    subnetDiscovery: bool("ENABLE_SUBNET_DISCOVERY", true),
-    clusterName: text("CLUSTER_NAME", ""),
+    disablePodV6: read.flag("DISABLE_POD_V6"),
+    bandwidthPlugin: read.flag("ENABLE_BANDWIDTH_PLUGIN"),
+    podSecurityGroupEnforcingMode: read.choice("POD_SECURITY_GROUP_ENFORCING_MODE") as "strict" | "standard",
+    annotatePodIp: read.flag("ANNOTATE_POD_IP"),
+    subnetDiscovery: read.flag("ENABLE_SUBNET_DISCOVERY"),
+    clusterName: read.text("CLUSTER_NAME"),
     additionalEniTags: parseTags(env, notes),
-    manageUntaggedEni: bool("MANAGE_UNTAGGED_ENI", true),
-    manageEnisNonSchedulable: bool("AWS_MANAGE_ENIS_NON_SCHEDULABLE", false),
-    disableNetworkResourceProvisioning: bool("DISABLE_NETWORK_RESOURCE_PROVISIONING", false),
-    disableLeakedEniCleanup: bool("DISABLE_LEAKED_ENI_CLEANUP", false),
-    httpTimeoutMs: atLeast("HTTP_TIMEOUT", 10, 10) * 1000,
-    logLevel: text("AWS_VPC_K8S_CNI_LOGLEVEL", "Debug"),
-    logFile: text("AWS_VPC_K8S_CNI_LOG_FILE", "/host/var/log/aws-routed-eni/ipamd.log"),
+    manageUntaggedEni: read.flag("MANAGE_UNTAGGED_ENI"),
+    manageEnisNonSchedulable: read.flag("AWS_MANAGE_ENIS_NON_SCHEDULABLE"),
+    disableNetworkResourceProvisioning: imdsOnly || read.flag("DISABLE_NETWORK_RESOURCE_PROVISIONING"),
+    disableLeakedEniCleanup: imdsOnly || read.flag("DISABLE_LEAKED_ENI_CLEANUP"),
+    imdsOnly,
+    httpTimeoutMs: read.integer("HTTP_TIMEOUT") * 1000,
+    logLevel: read.text("AWS_VPC_K8S_CNI_LOGLEVEL"),
+    logFile: read.text("AWS_VPC_K8S_CNI_LOG_FILE"),
     pluginLogFile,
-    pluginLogLevel: text("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "Debug"),
-    disableIntrospection: bool("DISABLE_INTROSPECTION", false),
-    disableMetrics: bool("DISABLE_METRICS", false),
-    introspectionBindAddress: text("INTROSPECTION_BIND_ADDRESS", "127.0.0.1:61679"),
+    pluginLogLevel: read.text("AWS_VPC_K8S_PLUGIN_LOG_LEVEL"),
+    disableIntrospection: read.flag("DISABLE_INTROSPECTION"),
+    disableMetrics: read.flag("DISABLE_METRICS"),
+    introspectionBindAddress: read.text("INTROSPECTION_BIND_ADDRESS"),
     metricsPort: 61678,
-    backingStore: text("AWS_VPC_K8S_CNI_BACKING_STORE", "/var/run/aws-node/ipam.json"),
-    hostCniBinPath: text("HOST_CNI_BIN_PATH", "/host/opt/cni/bin"),
-    hostCniConfDirPath: text("HOST_CNI_CONFDIR_PATH", "/host/etc/cni/net.d"),
-    nodeName: text("MY_NODE_NAME", ""),
-    podName: text("MY_POD_NAME", ""),
-    podNamespace: text("MY_POD_NAMESPACE", "kube-system"),
-    clusterEndpoint: text("CLUSTER_ENDPOINT", ""),
+    backingStore: read.text("AWS_VPC_K8S_CNI_BACKING_STORE"),
+    hostCniBinPath: read.text("HOST_CNI_BIN_PATH"),
+    hostCniConfDirPath: read.text("HOST_CNI_CONFDIR_PATH"),
+    nodeName: read.text("MY_NODE_NAME"),
+    podName: read.text("MY_POD_NAME"),
+    podNamespace: read.text("MY_POD_NAMESPACE"),
+    clusterEndpoint: read.text("CLUSTER_ENDPOINT"),
     timeScale: parseTimeScale(env),
-    plumberSocket: text("UNDERLAY_PLUMBER_SOCKET", defaultPlumberSocket),
+    plumberSocket: read.text("UNDERLAY_PLUMBER_SOCKET"),
     notes,
+  };
+}
+
+/** What the init container reads. */
+export function parseInitSettings(env: Env): { hostCniBinPath: string; disableTcpEarlyDemux: boolean } {
+  const read = new Reader(env);
+  return {
+    hostCniBinPath: read.text("HOST_CNI_BIN_PATH"),
+    disableTcpEarlyDemux: read.flag("DISABLE_TCP_EARLY_DEMUX"),
   };
 }
 
@@ -178,31 +211,31 @@ export function ipTargetsDefined(settings: Pick<Settings, "warmIpTarget" | "mini
 }
 
 function refuseUnbuiltModes(env: Env): void {
-  for (const { name, mode, asked } of refusedModes) {
-    const value = env[name];
-    if (value === undefined || value === "" || !asked(value)) continue;
-    throw refusal(
-      name,
-      `${mode} (the value is "${value}") is not built yet`,
-      `kubectl -n kube-system set env daemonset/aws-node ${name}-`,
-    );
+  for (const [name, variable] of Object.entries(variables as Record<string, Variable>)) {
+    if (variable.unbuilt !== undefined && trueWords.has(env[name] ?? "")) throw unbuilt(name, variable.unbuilt, env);
   }
+  const policy = env["NETWORK_POLICY_ENFORCING_MODE"] ?? "";
+  if (policy !== "" && policy.toLowerCase() !== "none")
+    throw unbuilt("NETWORK_POLICY_ENFORCING_MODE", "network policy", env);
 }
 
-function parseCooldown(env: Env): number {
-  const value = env["IP_COOLDOWN_PERIOD"];
-  if (value === undefined || value === "") return 30;
-  const seconds = parseInteger(value);
-  if (seconds !== undefined && seconds >= 0) return seconds;
-  throw refusal("IP_COOLDOWN_PERIOD", `"${value}" is not a whole number of seconds from 0 up`, "The default is 30");
+/** Upstream's entry point compares the words and not the numbers: "00" passes, "-1" does not. */
+function refusePrefixesWithoutTarget(env: Env, prefixDelegation: boolean): void {
+  const names = ["WARM_IP_TARGET", "WARM_PREFIX_TARGET", "MINIMUM_IP_TARGET"];
+  if (!prefixDelegation || names.some((name) => (env[name] || "0") > "0")) return;
+  throw refusal(
+    "ENABLE_PREFIX_DELEGATION",
+    "prefix delegation is on while WARM_IP_TARGET, WARM_PREFIX_TARGET and MINIMUM_IP_TARGET are all 0",
+    "Set WARM_PREFIX_TARGET=1, as the add-on does",
+  );
 }
 
-function parseMtu(env: Env, name: string, fallback: number): number {
-  const value = env[name];
-  if (value === undefined || value === "") return fallback;
+function parsePodMtu(env: Env, eniMtu: number): number {
+  const value = env["POD_MTU"];
+  if (value === undefined || value === "") return eniMtu;
   const mtu = parseInteger(value);
   if (mtu !== undefined && mtu >= 576 && mtu <= 9001) return mtu;
-  throw refusal(name, `"${value}" is not an MTU between 576 and 9001`, "The default is 9001");
+  throw refusal("POD_MTU", `"${value}" is not an MTU from 576 to 9001`, "The default is AWS_VPC_ENI_MTU's value");
 }
 
 function parseVethPrefix(env: Env): string {
@@ -216,14 +249,6 @@ function parseVethPrefix(env: Env): string {
     );
   }
   return value;
-}
-
-function parseRandomizeSnat(env: Env, notes: string[]): RandomizeSnat {
-  const value = env["AWS_VPC_K8S_CNI_RANDOMIZESNAT"];
-  if (value === undefined || value === "") return "prng";
-  if (value === "prng" || value === "hashrandom" || value === "none") return value;
-  notes.push(`AWS_VPC_K8S_CNI_RANDOMIZESNAT: "${value}" is none of prng, hashrandom, none; using prng`);
-  return "prng";
 }
 
 function parseConnmark(env: Env, notes: string[]): number {
@@ -272,8 +297,12 @@ function parseInteger(value: string): number | undefined {
   return /^[+-]?\d+$/.test(value) ? Number(value) : undefined;
 }
 
-function isTrue(value: string): boolean {
-  return trueWords.has(value);
+function unbuilt(name: string, mode: string, env: Env): UnderlayError {
+  return refusal(
+    name,
+    `${mode} (the value is "${env[name]}") is not built yet`,
+    `kubectl -n kube-system set env daemonset/aws-node ${name}-`,
+  );
 }
 
 function refusal(name: string, state: string, hint: string): UnderlayError {

@@ -215,3 +215,15 @@ export const eniLimitsByType: Readonly<Record<string, string>> = {
     "r8id.metal-96xl r8idb.48xlarge r8idb.metal-48xl r8idn.48xlarge r8idn.metal-48xl r8in.48xlarge r8in.metal-48xl x8i.32xlarge " +
     "x8i.48xlarge x8i.64xlarge x8i.96xlarge x8i.metal-48xl x8i.metal-96xl",
 };
+
+/** Types that are neither Nitro nor bare metal: their ENIs have no prefixes. */
+export const xenTypes =
+  "c1.medium c1.xlarge c3.2xlarge c3.4xlarge c3.8xlarge c3.large c3.xlarge c4.2xlarge c4.4xlarge c4.8xlarge " +
+  "c4.large c4.xlarge cr1.8xlarge d2.2xlarge d2.4xlarge d2.8xlarge d2.xlarge f1.16xlarge f1.2xlarge f1.4xlarge " +
+  "h1.16xlarge h1.2xlarge h1.4xlarge h1.8xlarge hs1.8xlarge i2.2xlarge i2.4xlarge i2.8xlarge i2.xlarge " +
+  "i3.16xlarge i3.2xlarge i3.4xlarge i3.8xlarge i3.large i3.xlarge m1.large m1.medium m1.small m1.xlarge " +
+  "m2.2xlarge m2.4xlarge m2.xlarge m3.2xlarge m3.large m3.medium m3.xlarge m4.10xlarge m4.16xlarge m4.2xlarge " +
+  "m4.4xlarge m4.large m4.xlarge p3.16xlarge p3.2xlarge p3.8xlarge r3.2xlarge r3.4xlarge r3.8xlarge r3.large " +
+  "r3.xlarge r4.16xlarge r4.2xlarge r4.4xlarge r4.8xlarge r4.large r4.xlarge t1.micro t2.2xlarge t2.large " +
+  "t2.medium t2.micro t2.nano t2.small t2.xlarge x1.16xlarge x1.32xlarge x1e.16xlarge x1e.2xlarge x1e.32xlarge " +
+  "x1e.4xlarge x1e.8xlarge x1e.xlarge";

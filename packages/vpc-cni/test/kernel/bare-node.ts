@@ -91,7 +91,7 @@ export class BareNode {
         excluded: false,
         createdAt: deviceNumber,
       });
-      for (let i = 0; i < perEni; i++) this.datastore.addAddress(eniId, `10.42.0.${20 + deviceNumber * 20 + i}`);
+      for (let i = 0; i < perEni; i++) this.datastore.addCidr(eniId, `10.42.0.${20 + deviceNumber * 20 + i}/32`);
     }
     await this.host.setUpEni(
       { eniId: "eni-1", mac: macs[1]!, deviceNumber: 1, primaryAddress: "10.42.0.11", subnetCidr: "10.42.0.0/24" },

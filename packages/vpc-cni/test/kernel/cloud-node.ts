@@ -146,6 +146,7 @@ export class CloudNode {
           UNDERLAY_PLUMBER_SOCKET: path.join(this.files, "plumber.sock"),
           UNDERLAY_TIME_SCALE: "10",
           CLUSTER_NAME: "test",
+          ENABLE_IPv4: "true",
           ...env,
         },
       },

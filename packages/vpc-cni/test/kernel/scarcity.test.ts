@@ -72,7 +72,7 @@ test("leaked ENIs are deleted when they are old enough, of unknown age they are 
     clock: createClock(),
     log: quiet,
     metrics: createMetrics(),
-    settings: parseSettings({ CLUSTER_NAME: "test" }),
+    settings: parseSettings({ ENABLE_IPv4: "true", CLUSTER_NAME: "test" }),
     instance: {
       instanceId: node.instanceId,
       instanceType: "m5.large",
@@ -104,7 +104,7 @@ test("describe() drops ids EC2 does not know and answers for the rest", async ()
     clock: createClock(),
     log: quiet,
     metrics: createMetrics(),
-    settings: parseSettings({}),
+    settings: parseSettings({ ENABLE_IPv4: "true" }),
     instance: {
       instanceId: node.instanceId,
       instanceType: "m5.large",
@@ -119,7 +119,7 @@ test("describe() drops ids EC2 does not know and answers for the rest", async ()
   });
   const facts = await enis.describe(["eni-0aaaaaaaaaaaaaaa1", id, "eni-0aaaaaaaaaaaaaaa2"]);
   assert.deepEqual(
-    facts.map((one) => [one.eniId, one.instanceId, one.addresses.length]),
+    facts.map((one) => [one.eniId, one.instanceId, one.cidrs.length]),
     [[id, node.instanceId, 9]],
   );
 });
