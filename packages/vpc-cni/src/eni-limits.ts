@@ -36,6 +36,10 @@ export function findEniLimits(instanceType: string): EniLimits | undefined {
 }
 
 /** Pods a node of these limits can run: one address each, and two pods on the host's network. */
-export function maxPodsOf(limits: Pick<EniLimits, "maxEnis" | "addressesPerEni">): number {
-  return limits.maxEnis * (limits.addressesPerEni - 1) + 2;
+export function maxPodsOf(
+  limits: Pick<EniLimits, "maxEnis" | "addressesPerEni">,
+  mode: { readonly prefixes?: boolean; readonly customNetworking?: boolean } = {},
+): number {
+  const enis = limits.maxEnis - (mode.customNetworking ? 1 : 0);
+  return enis * (limits.addressesPerEni - 1) * (mode.prefixes ? 16 : 1) + 2;
 }

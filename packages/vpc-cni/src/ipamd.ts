@@ -118,8 +118,9 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
   const checkpoint = forgiveTornCheckpoint(options.checkpoint ?? checkpointFile(settings.backingStore), () =>
     [...host.linkNames()].some((name) => podLink.test(name)),
   );
+  const prefixes = usesPrefixes(settings, instance.instanceType, limits, log);
   const datastore = new Datastore(checkpoint, settings.cooldownMs, {
-    prefixes: usesPrefixes(settings, instance.instanceType, limits, log),
+    prefixes,
     primaryUnused: settings.customNetworking,
   });
   const pool = new Pool({
@@ -133,7 +134,7 @@ export async function startIpamd(options: IpamdOptions): Promise<Ipamd> {
     instance,
     log,
     metrics,
-    maxPods: () => node.maxPods() ?? maxPodsOf(limits),
+    maxPods: () => node.maxPods() ?? maxPodsOf(limits, { prefixes, customNetworking: settings.customNetworking }),
     eniConfig: () => node.eniConfig(),
     isSchedulable: () => !signal.aborted && node.isSchedulable(),
     onOutOfAddresses: (sentence) =>
