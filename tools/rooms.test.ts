@@ -16,6 +16,7 @@ const mayImport: Record<string, readonly string[]> = {
   pki: [],
   lua: [],
   images: [],
+  explain: [],
   kernel: ["addr"],
   kube: ["log"],
   aws: ["log"],
@@ -26,7 +27,7 @@ const mayImport: Record<string, readonly string[]> = {
   "control-plane": ["addr", "kernel", "kube", "pki", "log"],
   node: ["addr", "kernel", "kube", "aws", "pki", "images", "log"],
   lab: ["addr", "kernel", "kube", "aws", "pki", "images", "log"],
-  cli: ["lab", "log"],
+  cli: ["lab", "explain", "log"],
 };
 
 /** Only these may load native code: one module, so that it can be swapped. */

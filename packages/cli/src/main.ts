@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { Command } from "commander";
 import { parseClusterFile, defaultPlan } from "@underlay/lab/cluster-file";
 import { listClusters, placesOf, readRecord, requireRecord, stateRoot } from "@underlay/lab/places";
+import { addPlanCommands } from "./plan.ts";
 import { printFindings, printStatus, reportFailure, showProgress } from "./print.ts";
 
 const root = stateRoot(process.env);
@@ -179,6 +180,8 @@ program
     else printFindings(findings);
     if (findings.some(({ state }) => state === "fail")) process.exitCode = 1;
   });
+
+addPlanCommands(program);
 
 program
   .command("test")
