@@ -223,16 +223,17 @@ function usesPrefixes(settings: Settings, instanceType: string, limits: EniLimit
 async function fillPool({ settings, node, clock, log, signal }: IpamdOptions, pool: Pool, datastore: Datastore) {
   await pool.grow();
   if (!settings.customNetworking || settings.disableNetworkResourceProvisioning) return;
+  let logged = "";
   let said = "";
   while (!signal.aborted && datastore.counts(clock.now()).total === 0) {
     const answer = node.eniConfig();
     const why = answer.ok ? pool.because : answer.why;
-    if (why !== said) {
-      log.error("the node cannot run pods yet: custom networking has no address for them", { why });
-      if (said !== "" || node.maxPods() !== undefined) {
-        node.warn("CustomNetworkingNotReady", `Node ${settings.nodeName} stays NotReady: ${why}`);
-        said = why;
-      }
+    if (why !== logged) log.error("the node cannot run pods yet: custom networking has no address for them", { why });
+    logged = why;
+    // An event once the Node object is known: before that the reason may be no more than a slow API server.
+    if (why !== said && node.maxPods() !== undefined) {
+      node.warn("CustomNetworkingNotReady", `Node ${settings.nodeName} stays NotReady: ${why}`);
+      said = why;
     }
     await clock.sleep(1_000, signal);
     if (node.eniConfig().ok) await pool.grow();

@@ -182,6 +182,10 @@ export class CloudNode {
     return name;
   }
 
+  pods(): readonly string[] {
+    return this.#pods;
+  }
+
   call(command: string, pod: string): Promise<Answer> {
     const conflist = JSON.parse(readFileSync(path.join(this.files, "net.d", "10-aws.conflist"), "utf8")) as {
       cniVersion: string;
