@@ -130,9 +130,19 @@ export class Pool {
     const { clock, settings, log } = this.#o;
     if (clock.now() < this.#pausedUntil) return false;
     const full = new Set<string>();
+    let noPrefix = false;
+    const takeSingles = () => {
+      this.#fragmentedUntil = clock.now() + fragmentedMs;
+      full.clear();
+      noPrefix = false;
+    };
     for (;;) {
       const plan = planGrowth(this.view(), settings, { full, fragmented: this.#fragmented() });
       const step = plan.steps[0];
+      if (!step && noPrefix) {
+        takeSingles();
+        continue;
+      }
       if (!step) return false;
       log.info("growing the address pool", { ...step, because: plan.because });
       try {
@@ -145,8 +155,11 @@ export class Pool {
         log.error("cannot grow the address pool", { ...step, err: error });
         this.#trouble = (error as Error).message;
         if (this.#inPrefixes(step) && isFragmented(error)) {
-          this.#fragmentedUntil = clock.now() + fragmentedMs;
-          continue; // single addresses instead, at once
+          // Another ENI, or a new one in another subnet, may have a /28; when none has, single addresses are taken at once.
+          noPrefix = true;
+          if (step.do === "assign-prefixes" && settings.subnetDiscovery) full.add(step.eniId);
+          else takeSingles();
+          continue;
         }
         if (!isOutOfAddresses(error)) return true;
         if (step.do === "assign-addresses" && settings.subnetDiscovery) {

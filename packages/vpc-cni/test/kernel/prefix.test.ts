@@ -1,7 +1,7 @@
 /** Prefix delegation of the real aws-node against the embedded cloud: prefixes, restarts, the switch both ways, scarcity. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import { contains } from "@underlay/addr/cidr";
+import { contains, covers } from "@underlay/addr/cidr";
 import { CloudNode, until } from "./cloud-node.ts";
 
 const prefixes = { ENABLE_PREFIX_DELEGATION: "true", WARM_PREFIX_TARGET: "1" };
@@ -104,5 +104,32 @@ test("a subnet without a free /28 gives single addresses", async () => {
     assert.match(because, /no \/28 is free in the subnet|no more addresses in the subnet/);
   } finally {
     await small.close();
+  }
+});
+
+test("where the primary's subnet has no free /28, another tagged one gives prefixes", async () => {
+  const two = await CloudNode.start({ subnetCidr: "10.42.0.0/27" });
+  try {
+    const [primary] = await two.enis();
+    await two.ec2.send("AssignPrivateIpAddresses", {
+      NetworkInterfaceId: primary?.NetworkInterfaceId ?? "",
+      PrivateIpAddresses: ["10.42.0.17"],
+    });
+    const roomy = await two.ec2.send("CreateSubnet", {
+      VpcId: primary?.VpcId ?? "",
+      CidrBlock: "10.42.16.0/20",
+      AvailabilityZone: "us-west-2a",
+    });
+    await two.ec2.send("CreateTags", {
+      Resources: [roomy.Subnet?.SubnetId ?? ""],
+      Tags: [{ Key: "kubernetes.io/role/cni", Value: "1" }],
+    });
+    await two.startIpamd(prefixes);
+    await until("a second ENI with a prefix", 10_000, async () =>
+      ((await two.enis())[1]?.Ipv4Prefixes ?? []).some((one) => covers("10.42.16.0/20", one.Ipv4Prefix ?? "")),
+    );
+    assert.ok(contains("10.42.16.0/20", await two.add(two.newPod())));
+  } finally {
+    await two.close();
   }
 });
