@@ -35,9 +35,13 @@ test("a fresh node has one ENI full of addresses, the first pod brings the next"
   const [primary] = await node.enis();
   assert.ok(primary?.PrivateIpAddresses?.some((one) => one.PrivateIpAddress === first.address && !one.Primary));
   await until("the next ENI is attached ahead of need", 20_000, async () => (await node.shape()) === "9+9");
+  await until(
+    "it will go with its instance",
+    5_000,
+    async () => (await node.enis())[1]?.Attachment?.DeleteOnTermination === true,
+  );
   const eni = (await node.enis())[1];
   assert.equal(eni?.Description, `aws-K8S-${node.instanceId}`);
-  assert.equal(eni?.Attachment?.DeleteOnTermination, true);
   assert.equal(eni?.ConnectionTrackingConfiguration?.TcpEstablishedTimeout, 350, "copied from the primary");
   const tags = Object.fromEntries((eni?.TagSet ?? []).map((tag) => [tag.Key, tag.Value]));
   assert.equal(tags["node.k8s.amazonaws.com/instance_id"], node.instanceId);
@@ -159,7 +163,10 @@ test("a new VPC CIDR enters the SNAT chain and the connmark table", async () => 
       .run(node.netns, "iptables-nft-save", "-t", "nat")
       .includes('-d 100.64.0.0/16 -m comment --comment "AWS SNAT CHAIN" -j RETURN'),
   );
-  assert.match(node.run(node.netns, "nft", "list", "table", "ip", "aws-cni"), /ip daddr 100\.64\.0\.0\/16 return/);
+  // Written right after the chain.
+  await until("the connmark table has it", 5_000, () =>
+    node.run(node.netns, "nft", "list", "table", "ip", "aws-cni").includes("ip daddr 100.64.0.0/16 return"),
+  );
 });
 
 test("the primary ENI's security groups go to the others", async () => {
