@@ -1,8 +1,8 @@
 /** For tests: nodes that run every pod at once. A pod's annotation `test/exit` makes it end with that code, `test/unready` keeps it unready. */
-import { isNotFound, isAlreadyExists, type KubeClient } from "@underlay/kube/client";
+import { isAlreadyExists, isConnectionError, isNotFound, type KubeClient } from "@underlay/kube/client";
 import { wireMicroTime, wireTime } from "@underlay/kube/conditions";
 import { Informer } from "@underlay/kube/informer";
-import type { Node, Pod } from "@underlay/kube/objects";
+import { keyOf, type Node, type Pod } from "@underlay/kube/objects";
 import { leases, nodes, pods } from "@underlay/kube/resources";
 
 export type FakeNode = { name: string; zone: string; pods?: number; cpu?: string };
@@ -45,8 +45,17 @@ export class FakeKubelets {
     );
     this.#stop.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
     const informer = new Informer(this.#client, pods);
-    const look = (pod: Pod) =>
-      void this.#look(pod).catch((err: unknown) => this.#stop.signal.aborted || isNotFound(err) || console.error(err));
+    // A kubelet does not give up on a pod because the API server was away for a moment.
+    const look = (pod: Pod): void => {
+      this.#look(pod).catch((err: unknown) => {
+        if (this.#stop.signal.aborted || isNotFound(err)) return;
+        if (!isConnectionError(err)) console.error(err);
+        setTimeout(() => {
+          const current = informer.get(keyOf(pod));
+          if (current && !this.#stop.signal.aborted) look(current);
+        }, 200);
+      });
+    };
     informer.on({ add: look, update: (_old, pod) => look(pod) });
     await informer.start(this.#stop.signal).synced();
   }
